@@ -45,11 +45,11 @@ class Settings:
 
     longest: int = 22
     verb: str = "look"
-    hidden: int = 96
-    seeds: int = 2
+    hidden: int = 64
+    seeds: int = 1
     batch: int = 64
-    num_steps: int = 1200
-    learning_rate: float = 0.003
+    num_steps: int = 1600
+    learning_rate: float = 0.004
     num_asked: int = 300
     max_train: int = 0
 

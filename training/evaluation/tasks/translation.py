@@ -21,7 +21,7 @@ from training.evaluation.scoring import translation_scores
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, output_limit
 
-#: The attention of longer sentences makes pictures that nobody can read.
+#: The attention of longer sentences, or of texts of more than twice as many tokens, makes pictures nobody can read.
 MAX_DRAWN_TOKENS: Final = 30
 
 
@@ -79,6 +79,7 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
             return None
         cases = translation_errors((p.record.source, p.record.target, p.text) for p in predictions)
         looked = [p for p in predictions if p.attention is not None]
-        drawn = [p for p in looked if len(p.attention.source_tokens) <= MAX_DRAWN_TOKENS]
+        sizes = [max(len(p.attention.source_tokens), len(p.attention.target_tokens) // 2) for p in looked]
+        drawn = [p for p, size in zip(looked, sizes, strict=True) if size <= MAX_DRAWN_TOKENS]
         pictures = [AttentionPicture(p.record.source, partial(draw_attention, p.attention)) for p in drawn]
         return Findings(len(predictions), cases, attention=pictures)
