@@ -13,7 +13,6 @@ from training.experiments.directions import DIRECTIONS
 from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
-from training.experiments.scan import SCAN
 from training.experiments.speech.fusion import FUSION
 from training.experiments.speech.resolution import RESOLUTION
 from training.experiments.speech.spikes import SPIKES
@@ -30,7 +29,6 @@ _ALL: tuple[AnyExperiment, ...] = (
     CLIPPING,
     TRUNCATION,
     ATTENTION,
-    SCAN,
     DIRECTIONS,
     ABLATION,
     SPIKES,
