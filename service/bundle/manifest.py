@@ -160,6 +160,10 @@ class Manifest(Strict):
         if set(self.graphs) != set(options.required_graphs):
             wanted, found = sorted(options.required_graphs), sorted(self.graphs)
             raise ValueError(f"{task} needs the graphs {wanted}, the manifest has {found}")
+        for graph, outputs in options.required_outputs.items():
+            missing = set(outputs) - {tensor.name for tensor in self.graphs[graph].outputs}
+            if missing:
+                raise ValueError(f"the graph {graph!r} lacks the outputs that the options need: {sorted(missing)}")
         for name, variant in self.variants.items():
             if not variant.graphs.keys() <= set(options.required_graphs):
                 raise ValueError(f"the variant {name} names graphs that a {task} has not: {sorted(variant.graphs)}")

@@ -44,6 +44,11 @@ class OptionsOfTask(Strict):
         return self.graphs
 
     @property
+    def required_outputs(self) -> dict[str, tuple[str, ...]]:
+        """Outputs by graph that a bundle with these options has beside the usual ones."""
+        return {}
+
+    @property
     def values_per_step(self) -> int:
         """Steps of the input for each step of the output."""
         return 1
@@ -128,6 +133,16 @@ class TranslationOptions(OptionsOfTask):
     target_language: str
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+    tokens_beyond_source: int = Field(
+        default=20, ge=1, description="a request's limit of new tokens is twice its source plus this, if it names none"
+    )
+    copying: bool = Field(
+        default=False, description="whether `decoder_step` gives a `generate_logit`, and source words can be copied"
+    )
+
+    @property
+    def required_outputs(self) -> dict[str, tuple[str, ...]]:
+        return {"decoder_step": ("generate_logit",)} if self.copying else {}
 
     @property
     def why_whole(self) -> str:

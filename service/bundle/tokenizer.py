@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer, decoders
 
+from service.bundle.word_joiners import JOINER, join_words
+
 #: The first ids of every vocabulary. PAD is 0 so that a zeroed array is padding.
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -114,6 +116,12 @@ class TextTokenizer:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return list(encoding.ids), list(encoding.tokens)
 
+    def words(self, text: str) -> list[str]:
+        """The tokens of a text as they would be looked up: normalised and cut, whether they are known or not."""
+        form, cut = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        normal = text if form is None else form.normalize_str(text)
+        return [normal] if cut is None else [word for word, _ in cut.pre_tokenize_str(normal)]
+
     def encode_with_places(self, text: str) -> list[PlacedToken]:
         """Like `encode`, with the place of each token in the text."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
@@ -140,8 +148,9 @@ class TextTokenizer:
         return list(self._character_ids(word[:limit])) or [UNK]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens are skipped."""
-        return str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
+        """The text of ids; special tokens are skipped, and words are joined where a mark has a joiner."""
+        text = str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
+        return join_words(text.split(" ")).text if JOINER in text else text
 
     def text_after(self, token_id: int) -> str | None:
         """What a token adds to any text of other tokens; None if that depends on them, or if it adds nothing."""

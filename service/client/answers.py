@@ -96,12 +96,25 @@ class Attention(Answer):
     weights: list[list[float]]
 
 
+class CopiedWord(Answer):
+    """A word or mark that was copied: `text[start:end]` is `input[source_start:source_end]`."""
+
+    start: int
+    end: int
+    source_start: int
+    source_end: int
+
+
 class Translation(Answer):
-    """The best translation; `score` is log-probability / ((5 + length) / 6) ** length_penalty, 0 is certain."""
+    """The best translation; `score` is log-probability / ((5 + length) / 6) ** length_penalty, 0 is certain.
+
+    `copied` only of models that copy words of their input.
+    """
 
     text: str
     score: float | None = None
     attention: Attention | None = None
+    copied: list[CopiedWord] | None = None
 
 
 class PictureAttention(Answer):

@@ -148,10 +148,11 @@ def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerCo
 
 
 def _seq2seq(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
-    del manifest
     found = [_plain("text", "text")]
     if parameters.get("return_score", True):
         found.append(_plain("score", "number"))
+    if getattr(manifest.options, "copying", False):
+        found.append(_as_json("copied", is_usual=False))
     return [*found, _as_json("attention")] if parameters.get("return_attention") else found
 
 

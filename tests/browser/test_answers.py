@@ -178,6 +178,32 @@ def test_a_translator_shows_where_it_looked(page: Page, server: LiveServer) -> N
     expect(number).to_have_css("clip-path", "none")
 
 
+def test_copied_words_are_underlined_and_point_to_where_they_stand(page: Page) -> None:
+    """What the service says was copied is marked, and pointing at it marks its place in the input, and no other."""
+    copied = [
+        {"start": 4, "end": 7, "source_start": 7, "source_end": 10},
+        {"start": 12, "end": 16, "source_start": 2, "source_end": 6},
+    ]
+
+    def as_one_that_copies(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["predictions"] = [{"text": "N = 492 AND EECS", "score": -0.1, "copied": copied}]
+        route.fulfill(response=answer, json=body)
+
+    page.route(re.compile("/predict$"), as_one_that_copies)
+    open_model(page, "tiny-translator")
+    answer = ask(page, "\U0001f642 EECS 492")
+    marked = answer.locator(".translated .copied")
+    expect(answer.locator(".translated")).to_have_text("N = 492 AND EECS")
+    expect(marked).to_have_text(["492", "EECS"])
+    expect(answer.locator(".copied-legend")).to_contain_text("copied from the input")
+    marked.first.hover()
+    expect(answer.locator(".origin.is-lit")).to_have_text(["492"])
+    marked.nth(1).focus()
+    expect(answer.locator(".origin.is-lit")).to_have_text(["EECS"])
+
+
 def test_a_task_that_the_page_does_not_know_is_asked_and_answered_in_json(page: Page) -> None:
     """A task that the page does not support is requested and answered as JSON."""
 

@@ -25,6 +25,8 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 LABELS = ("DET", "NOUN", "VERB", "OTHER")
 TEXT_LABELS = ("Greeting", "Question", "Other")
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=12)
+#: None of them is in `WORDS`.
+UNKNOWN_WORDS = Question("Timbuktu Zebras Okapis Quaggas", {"num_beams": 1})
 CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn")
 
 
@@ -110,7 +112,8 @@ def draft_of(network: nn.Module, name: str = "tiny") -> BundleDraft:
             }
             return BundleDraft(name, ClassificationOptions(), tokenizers, LABELS, limits=LIMITS)
         case Translator():
-            languages = TranslationOptions(source_language="English", target_language="English")
+            copying = network.generate is not None
+            languages = TranslationOptions(source_language="English", target_language="English", copying=copying)
             return BundleDraft(name, languages, {"source": words, "target": words}, limits=LIMITS)
         case _:
             return BundleDraft(name, GenerationOptions(), {"text": characters_tokenizer()}, limits=LIMITS)
@@ -122,5 +125,6 @@ def questions_of(network: nn.Module) -> list[Question]:
         greedy, drawn = {"max_new_tokens": 8, "details": True}, {"max_new_tokens": 8, "do_sample": True, "seed": 3}
         return [Question("the cat", greedy), Question("a dog ran", drawn)]
     if isinstance(network, Translator):
-        return [Question("the big cat sat"), Question("a bird flew", {"return_attention": True, "num_beams": 2})]
+        asked = [Question("the big cat sat"), Question("a bird flew", {"return_attention": True, "num_beams": 2})]
+        return asked if network.generate is None else [*asked, UNKNOWN_WORDS]
     return [Question("the big cat sat on the mat"), Question("an unknown zebra ran")]

@@ -19,6 +19,7 @@ from tests.training.trees.tiny_parsers import parser
 from training.config.networks import ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel
+from training.networks.layers.attention import AdditiveAttention
 from training.networks.network import Network
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
@@ -48,6 +49,8 @@ TRANSLATORS: dict[str, tuple[str, str, bool, bool, int]] = {
     "luong-dot-fed": ("lstm", "plain_dot", True, False, 2),
     "projected-fed": ("gru", "dot", True, False, 2),
     "reset-before": ("gru_before", "additive", True, True, 2),
+    "copying": ("lstm", "additive", False, False, 1),
+    "copying-fed-and-covered": ("gru", "additive", True, True, 2),
 }
 
 
@@ -115,9 +118,17 @@ def menu_translator(name: str) -> Translator:
     """The translator of that name in `TRANSLATORS`."""
     cell, attention, feeds, covers, layers = TRANSLATORS[name]
     choice = {"cell": cell, "attention": attention, "input_feeding": feeds, "coverage": covers}
-    config = TranslatorConfig.model_validate({**_SMALL_TRANSLATOR, **choice, "decoder_layers": layers})
+    copies = {"copying": True, "label_smoothing": 0.0} if name.startswith("copying") else {}
+    config = TranslatorConfig.model_validate({**_SMALL_TRANSLATOR, **choice, **copies, "decoder_layers": layers})
     size = words_tokenizer().vocabulary_size
-    return lively(Translator(config, size, size, max_source_tokens=9))
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = lively(Translator(config, size, size, max_source_tokens=9))
+    if copies and not covers and isinstance(network.attention, AdditiveAttention):
+        torch.nn.init.constant_(network.attention.energy.weight, 0.1)  # looks at every word, not at the end alone
+    if network.generate is not None:
+        torch.nn.init.constant_(network.generate.bias, -3.0)  # copies more often than not
+    return network
 
 
 def menu_networks() -> Iterator[tuple[str, Network]]:

@@ -156,6 +156,9 @@ class TranslatorConfig(NetworkTable):
     coverage_loss: float = Field(
         default=0.0, ge=0, description="weight of the coverage penalty; that of the tokens is 1"
     )
+    copying: bool = Field(
+        default=False, description="also write words of the source: a gate mixes the softmax and the attention"
+    )
     scheduled_sampling: SamplingSchedule = Field(
         default="none", description="how true target tokens are replaced by predicted ones during training"
     )
@@ -171,6 +174,19 @@ class TranslatorConfig(NetworkTable):
     target_language: str = "target"
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
+    tokens_beyond_source: int = Field(default=20, ge=1, le=MAX_STEPS, description="new tokens: twice the source + this")
+
+    def check_recipe(self, unit: str, max_input_tokens: int) -> None:
+        if self.copying and unit != "word":
+            raise ValueError('network.copying needs tokenizer.unit "word": what is copied are whole words and marks')
+
+    @model_validator(mode="after")
+    def _copying_fits(self) -> TranslatorConfig:
+        if self.copying and self.label_smoothing:
+            raise ValueError("label_smoothing spreads over the vocabulary, not over the source: set it to 0 to copy")
+        if self.copying and self.scheduled_sampling != "none":
+            raise ValueError('scheduled_sampling draws from the vocabulary alone: set it to "none" to copy')
+        return self
 
     @model_validator(mode="after")
     def _attention_fits(self) -> TranslatorConfig:

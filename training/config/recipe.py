@@ -101,8 +101,10 @@ class TokenizerConfig(Strict):
     """Tokenization. `word` and `character` are look-ups; `subword` is byte-pair encoding fitted on train."""
 
     unit: Literal["word", "subword", "character"] = "word"
-    cut: Literal["english", "french", "portuguese", "whitespace"] = Field(
-        default="english", description="word boundaries in raw text: a language splits off punctuation and its clitics"
+    cut: Literal["english", "french", "portuguese", "whitespace", "code"] = Field(
+        default="english",
+        description="word boundaries in raw text: a language splits off punctuation and its clitics; `code`, for "
+        "translation, quotes, brackets and operators, which are joined again in the output",
     )
     lowercase: bool = True
     zero_digits: bool = Field(default=True, description="replace every digit by 0, so that numbers share tokens")
@@ -153,6 +155,9 @@ class TrainingConfig(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every_s: float = Field(default=300.0, gt=0)
     threads: int = Field(default=0, ge=0, le=1024, description="torch threads on the CPU; 0 is torch's default")
+    chosen_by: str = Field(
+        default="", description="dev measure that chooses the best epoch and judges the bundle, if not the task's first"
+    )
     evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
     deterministic: bool = Field(default=False, description="deterministic kernels only, on a GPU too; slower")
     trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="experiment trackers to log to")

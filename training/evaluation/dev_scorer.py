@@ -10,7 +10,7 @@ import torch
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Manifest
-from training.config.recipe import Recipe
+from training.config.recipe import ConfigFault, Recipe
 from training.data.records import Record
 from training.evaluation.evaluate import evaluate_records
 from training.evaluation.scoring import LOWER_IS_BETTER
@@ -35,6 +35,7 @@ class DevScorer:
         self._losses = task.training_set(recipe, vocabulary, records, is_dev=True)
         self._drafted: Manifest | None = None
         limit = recipe.training.evaluate_records or len(records)
+        self._chosen_by = _chosen_by(recipe, task)
         self._records = [records[i] for i in range(0, len(records), max(1, len(records) // limit))][:limit]
 
     def __call__(self, network: Network) -> DevScore:
@@ -46,7 +47,8 @@ class DevScorer:
         if task.dev_measures:
             scores = evaluate_records(task, bundle, runner, self._records, parameters=task.quick_parameters)
             measures |= {name: scores[name] for name in task.dev_measures if name in scores}
-        chosen = next((name for name in task.dev_measures if name in measures), "loss")
+        by_preference = (self._chosen_by, *task.dev_measures)
+        chosen = next((name for name in by_preference if name in measures), "loss")
         value = -measures[chosen] if chosen in LOWER_IS_BETTER else measures[chosen]
         return DevScore(value, measures, task.samples(bundle, runner, self._recipe, self._records))
 
@@ -71,3 +73,12 @@ class DevScorer:
             draft = draft_bundle(self._recipe, self._vocabulary, options)
             self._drafted = draft_manifest(draft, network, graphs, files)
         return self._drafted
+
+
+def _chosen_by(recipe: Recipe, task: TrainingTask[Any]) -> str:
+    """The measure that the recipe names, if any. Raises ConfigFault if the task does not measure it."""
+    wanted = recipe.training.chosen_by
+    if wanted and wanted not in (*task.dev_measures, "loss"):
+        allowed = ", ".join((*task.dev_measures, "loss"))
+        raise ConfigFault(f"training.chosen_by: {recipe.task} does not measure {wanted!r} on dev; it may be {allowed}")
+    return wanted

@@ -45,12 +45,14 @@ class SpanScores(NamedTuple):
 class TranslationScores(NamedTuple):
     """Corpus scores with their sacrebleu signatures (Post 2018).
 
-    `bleu` is computed on detokenised text, `bleu_tokenised` on lower-cased tokens as in older papers.
+    `bleu` is computed on detokenised text, `bleu_tokenised` on lower-cased tokens as in older papers. `exact` is the
+    share of equal texts once white space is removed (Finegan-Dollak et al. 2018).
     """
 
     bleu: float
     bleu_tokenised: float
     chrf: float
+    exact: float
     bleu_signature: str
     bleu_tokenised_signature: str
     chrf_signature: str
@@ -145,10 +147,16 @@ def translation_scores(references: Sequence[str], hypotheses: Sequence[str]) -> 
         bleu=bleu.corpus_score(list(hypotheses), [list(references)]).score,
         bleu_tokenised=tokenised_bleu(references, hypotheses),
         chrf=chrf.corpus_score(list(hypotheses), [list(references)]).score,
+        exact=accuracy([without_blanks(text) for text in references], [without_blanks(text) for text in hypotheses]),
         bleu_signature=str(bleu.get_signature()),
         bleu_tokenised_signature=SIGNATURE,
         chrf_signature=str(chrf.get_signature()),
     )
+
+
+def without_blanks(text: str) -> str:
+    """The text without any white space, as exact matches of queries and commands are counted."""
+    return "".join(text.split())
 
 
 def negative_log_likelihoods(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:

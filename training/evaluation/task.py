@@ -115,6 +115,10 @@ class EvaluationTask(ABC, Generic[RecordT]):
         `encode` is the network's tokenizer, so that losses per token compare; `options` are those of the bundle.
         """
 
+    def deciding_measure(self, scores: Mapping[str, Any], chosen_by: str = "") -> str:
+        """The measure that judges a bundle: `training.chosen_by` of its recipe, or else the task's; "" for none."""
+        return next((name for name in (chosen_by, *self.deciding) if name and name in scores), "")
+
     def analyse(self, predictions: Sequence[Prediction[RecordT]]) -> Findings | None:
         """Errors by kind; None without predictions, or for a task that has no one right answer."""
         return None

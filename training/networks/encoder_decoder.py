@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from service.bundle.manifest import TensorSpec
 from training.networks.layers.cells import State
 from training.networks.network import Network, NetworkGraph, Tensors, float32, int64
 
@@ -37,12 +38,14 @@ class EncoderDecoder(Network):
         logits, weights, after = self.decode(token.unsqueeze(1), memory, memory_keys, lengths, state)
         return logits.squeeze(1), weights.squeeze(1), after
 
-    def _decoder_step_graph(self, memory_size: int, key_size: int, vocabulary: int) -> NetworkGraph:
+    def _decoder_step_graph(
+        self, memory_size: int, key_size: int, vocabulary: int, further: tuple[TensorSpec, ...] = ()
+    ) -> NetworkGraph:
         memory = float32("memory", "batch", "time", memory_size)
         keys = float32("memory_keys", "batch", "time", key_size)
         inputs = [int64("token", "batch"), memory, keys, int64("lengths", "batch"), *self.state_inputs()]
         outputs = [float32("logits", "batch", vocabulary), float32("attention", "batch", "time")]
-        return NetworkGraph(self._decoder_step, tuple(inputs), (*outputs, *self.state_outputs()))
+        return NetworkGraph(self._decoder_step, tuple(inputs), (*outputs, *further, *self.state_outputs()))
 
     def _decoder_step(self, feeds: Tensors) -> Tensors:
         sources = feeds["memory"], feeds["memory_keys"], feeds["lengths"]

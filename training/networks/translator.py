@@ -5,6 +5,9 @@ the layer below and the context (as in Wu et al. 2016, section 3). No layer depe
 step, so that training runs whole sentences through each layer at once. Two options give that up: with `input_feeding`
 the first layer also reads the previous step's attentional output (Luong et al. 2015, section 3.3), and everything runs
 step by step; with `coverage` only the attention does, because it depends on its previous weights.
+
+With `copying` a gate of each step mixes the softmax over the vocabulary with the attention over the words of the source
+(See et al. 2017; the attention is the one that the context is read with).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 
 from training.config.networks import TranslatorConfig
 from training.networks.encoder_decoder import EncoderDecoder, tied_embedding
-from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, attend
+from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, CopyGate, attend
 from training.networks.layers.cells import State, layer_state, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import LockedDropout, WordDropout
 from training.networks.layers.recurrent import RecurrentEncoder
@@ -46,6 +49,17 @@ class DecoderState(NamedTuple):
     def tensors(self) -> State:
         """In the order of `Translator.state_shapes`."""
         return (*self.recurrent, *(part for part in (self.feed, self.coverage) if part is not None))
+
+
+class Steps(NamedTuple):
+    """Some decoder steps: readouts `[batch, steps, embedding]`, attention weights `[batch, steps, time]`.
+
+    `generate_logit` `[batch, steps]` is of a decoder that copies; without copying it is None.
+    """
+
+    readouts: Tensor
+    weights: Tensor
+    generate_logit: Tensor | None
 
 
 class Translator(EncoderDecoder):
@@ -82,6 +96,7 @@ class Translator(EncoderDecoder):
         self.decoder_layers = nn.ModuleList(recurrence(config.cell, size, width) for size in sizes)
         self.readout = nn.Linear(width + memory, config.embedding_size)
         self.output = nn.Linear(config.embedding_size, target_vocabulary)
+        self.generate = nn.Linear(width + memory, 1) if config.copying else None
         if config.tie_embeddings:
             self.output.weight = self.target_embedding.weight
         if config.scheduled_sampling != "none":
@@ -108,9 +123,10 @@ class Translator(EncoderDecoder):
         memory = float32("memory", "batch", "time", memory_size)
         keys = float32("memory_keys", "batch", "time", key_size)
         inputs = int64("tokens", "batch", "time"), int64("lengths", "batch")
+        further = (float32("generate_logit", "batch"),) if self.generate is not None else ()
         return {
             "encoder": NetworkGraph(self._encode, inputs, (memory, keys, *self.state_outputs())),
-            "decoder_step": self._decoder_step_graph(memory_size, key_size, self.output.out_features),
+            "decoder_step": self._decoder_step_graph(memory_size, key_size, self.output.out_features, further),
         }
 
     def _encode(self, feeds: Tensors) -> Tensors:
@@ -136,25 +152,40 @@ class Translator(EncoderDecoder):
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
         source = Source(memory, memory_keys, length_mask(lengths, memory.shape[1]))
+        steps, after = self._decode(tokens, source, state)
+        return self._logits(steps), steps.weights, after
+
+    def _logits(self, steps: Steps) -> Tensor:
+        logits: Tensor = self.output(self.dropout(steps.readouts))
+        return logits
+
+    def _decode(self, tokens: Tensor, source: Source, state: State) -> tuple[Steps, State]:
+        """All steps of `tokens` `[batch, steps]`, at once or, with input feeding, one by one; and the state after."""
         embedded = self.dropout(self.target_embedding(self.word_dropout(tokens)))
         decoder_state = self._parts_of(state)
-        readouts, all_weights = [], []
+        parts = []
         for words in embedded.split(1, dim=1) if self.config.input_feeding else (embedded,):
-            readout, weights, decoder_state = self._advance(words, source, decoder_state)
-            readouts.append(readout)
-            all_weights.append(weights)
-        logits: Tensor = self.output(self.dropout(torch.cat(readouts, dim=1)))
-        return logits, torch.cat(all_weights, dim=1), decoder_state.tensors
+            steps, decoder_state = self._advance(words, source, decoder_state)
+            parts.append(steps)
+        readouts = torch.cat([part.readouts for part in parts], dim=1)
+        gates = [part.generate_logit for part in parts if part.generate_logit is not None]
+        weights = torch.cat([part.weights for part in parts], dim=1)
+        return Steps(readouts, weights, torch.cat(gates, dim=1) if gates else None), decoder_state.tensors
+
+    def _decoder_step(self, feeds: Tensors) -> Tensors:
+        source = Source(feeds["memory"], feeds["memory_keys"], length_mask(feeds["lengths"], feeds["memory"].shape[1]))
+        steps, state = self._decode(feeds["token"].unsqueeze(1), source, self.state_of(feeds))
+        outputs = {"logits": self._logits(steps).squeeze(1), "attention": steps.weights.squeeze(1)}
+        if steps.generate_logit is not None:
+            outputs["generate_logit"] = steps.generate_logit.squeeze(1)
+        return {**outputs, **self.next_state(state)}
 
     def _parts_of(self, state: State) -> DecoderState:
         parts = dict(zip(self.state_shapes, state, strict=True))
         return DecoderState(state[: self.num_states], parts.get("feed"), parts.get("coverage"))
 
-    def _advance(self, words: Tensor, source: Source, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
-        """`[batch, steps, embedding]` -> readouts `[batch, steps, embedding]`, weights `[batch, steps, time]`, state.
-
-        With input feeding there is one step.
-        """
+    def _advance(self, words: Tensor, source: Source, state: DecoderState) -> tuple[Steps, DecoderState]:
+        """`[batch, steps, embedding]` -> as many steps, and the state after. With input feeding there is one step."""
         first, *further = self.decoder_layers
         inputs = words if state.feed is None else torch.cat([words, state.feed.transpose(0, 1)], dim=2)
         outputs, after = run_recurrence(first, inputs, layer_state(state.recurrent, 0))
@@ -164,10 +195,12 @@ class Translator(EncoderDecoder):
             inputs = torch.cat([self.dropout(outputs), context], dim=2)
             outputs, after = run_recurrence(rnn, inputs, layer_state(state.recurrent, number))
             afters.append(after)
-        readout = torch.tanh(self.readout(torch.cat([self.dropout(outputs), context], dim=2)))
+        found = torch.cat([self.dropout(outputs), context], dim=2)
+        readout = torch.tanh(self.readout(found))
+        generate_logit = None if self.generate is None else self.generate(found).squeeze(2)
         recurrent = tuple(torch.cat(parts) for parts in zip(*afters, strict=True))
         feed = None if state.feed is None else readout.transpose(0, 1)
-        return readout, weights, DecoderState(recurrent, feed, coverage)
+        return Steps(readout, weights, generate_logit), DecoderState(recurrent, feed, coverage)
 
     def _attend(self, queries: Tensor, source: Source, coverage: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`[batch, steps, query]` -> context `[batch, steps, memory]`, weights `[batch, steps, time]`, coverage."""
@@ -193,13 +226,21 @@ class Translator(EncoderDecoder):
         inputs = batch.target_inputs
         if self.training and self.config.scheduled_sampling != "none":
             inputs = self._scheduled_inputs(inputs, memory, keys, batch.source_lengths, state)
-        logits, weights, _ = self.decode(inputs, memory, keys, batch.source_lengths, state)
+        source = Source(memory, keys, length_mask(batch.source_lengths, memory.shape[1]))
+        steps, _ = self._decode(inputs, source, state)
+        loss = self._token_loss(steps, batch)
+        if self.training and self.config.coverage_loss:
+            loss = loss + self.config.coverage_loss * coverage_loss(steps.weights, batch.target_outputs != 0)
+        return loss, ()
+
+    def _token_loss(self, steps: Steps, batch: TranslationBatch) -> Tensor:
+        logits = self._logits(steps)
+        if steps.generate_logit is not None:
+            gate = CopyGate(logits, steps.generate_logit, steps.weights)
+            return gate.loss(batch.copy_ids, batch.target_outputs)
         smoothing = self.config.label_smoothing if self.training else 0.0
         targets = batch.target_outputs.flatten()
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=0, label_smoothing=smoothing)
-        if self.training and self.config.coverage_loss:
-            loss = loss + self.config.coverage_loss * coverage_loss(weights, batch.target_outputs != 0)
-        return loss, ()
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=0, label_smoothing=smoothing)
 
     def _scheduled_inputs(self, inputs: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor, state: State) -> Tensor:
         """The target inputs with some tokens sampled from the network, as scheduled."""

@@ -70,10 +70,14 @@ def write_translator_step(graph: GraphBuilder, network: Translator) -> None:
         inputs = graph.node("Concat", outputs, context, axis=2)
         outputs, after = recurrence(graph, inputs, module, parts)
         afters.append(after)
-    readout = graph.node("Tanh", linear(graph, graph.node("Concat", outputs, context, axis=2), network.readout))
+    found = graph.node("Concat", outputs, context, axis=2)
+    readout = graph.node("Tanh", linear(graph, found, network.readout))
     logits = linear(graph, graph.node("Squeeze", readout, graph.integers(0)), network.output)
     graph.output("logits", logits)
     graph.output("attention", weights)
+    if network.generate is not None:
+        gate = linear(graph, found, network.generate)
+        graph.output("generate_logit", graph.node("Squeeze", gate, graph.integers(0, 2)))
     next_state = list(joined_state(graph, afters))
     if "feed" in state:
         next_state.append(readout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import torch
@@ -102,12 +102,17 @@ class TranscriptionBatch(Batch):
 
 @dataclass(frozen=True)
 class TranslationBatch(Batch):
-    """`source` `[batch, time]` ends in EOS; `target_inputs` starts with BOS, `target_outputs` ends in EOS."""
+    """`source` `[batch, time]` ends in EOS; `target_inputs` starts with BOS, `target_outputs` ends in EOS.
+
+    Where words are copied, `copy_ids` `[batch, time]` and `target_outputs` are extended ids; otherwise it is
+    `[batch, 0]`.
+    """
 
     source: Tensor
     source_lengths: Tensor
     target_inputs: Tensor
     target_outputs: Tensor
+    copy_ids: Tensor = field(default_factory=lambda: torch.zeros((1, 0), dtype=torch.int64))
 
     @property
     def num_terms(self) -> int:

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
+from service.bundle.word_joiners import JOINER, REPLACED_JOINER
 from training.config.recipe import TokenizerConfig
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.scales.series_scale import SeriesScale
@@ -40,6 +41,11 @@ _FRENCH_PIECES = rf"{_ADDRESSES}|{_ELIDED}|-{_FRENCH_PRONOUN}|{_FRENCH_SHORT}|{_
 FRENCH_WORDS = _FRENCH_PIECES + _HYPHENATED.format(_FRENCH_PRONOUN)
 _PORTUGUESE_SHORT = r"\b(?:Srs?|Sras?|Drs?|Dras?|etc)\."
 PORTUGUESE_WORDS = rf"{_ADDRESSES}|{_PORTUGUESE_SHORT}|{_NUMBERS}|" + _HYPHENATED.format(_PORTUGUESE_PRONOUN)
+#: Letters, digits and their combining marks; and what stays inside a word of code: paths, options, columns of tables.
+_CODE_LETTER, _CODE_INNER = r"\p{L}\p{M}\p{N}_", r"./\-"
+#: Between two characters without a blank: before a mark; and after a mark, before a word.
+_BEFORE_MARK = rf"(?<=\S)(?=[^\s{_CODE_LETTER}{_CODE_INNER}]|[{_CODE_INNER}]+(?![{_CODE_LETTER}{_CODE_INNER}]))"
+_AFTER_MARK = rf"(?<=[^\s{_CODE_LETTER}{_CODE_INNER}{JOINER}])(?=[{_CODE_INNER}]*[{_CODE_LETTER}])"
 WORDS_OF_LANGUAGE = {"english": ENGLISH_WORDS, "french": FRENCH_WORDS, "portuguese": PORTUGUESE_WORDS}
 _ANY_CHARACTER = r"[\s\S]"
 
@@ -90,7 +96,7 @@ def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
     tokenizer.normalizer = word_normalizer(config)
     cuts: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
-    if config.cut != "whitespace":
+    if config.cut in WORDS_OF_LANGUAGE:
         cuts.append(pre_tokenizers.Split(Regex(WORDS_OF_LANGUAGE[config.cut]), behavior="isolated"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     return tokenizer
@@ -124,13 +130,33 @@ def _cut_lines(tokenizer: Tokenizer, text: str) -> Iterator[str]:
 
 
 def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
-    """The normalizer under which two spellings are one word."""
-    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    """The normalizer under which two spellings are one word. With `cut = "code"` it also sets marks apart."""
+    steps: list[normalizers.Normalizer] = [normalizers.NFC(), *(_code_cuts() if config.cut == "code" else ())]
     if config.lowercase:
         steps.append(normalizers.Lowercase())
     if config.zero_digits:
         steps.append(normalizers.Replace(Regex("[0-9]"), "0"))
     return normalizers.Sequence(steps)
+
+
+def _code_cuts() -> list[normalizers.Normalizer]:
+    """Blanks and joiners around marks, see `service.bundle.word_joiners`."""
+    return [
+        normalizers.Replace(JOINER, REPLACED_JOINER),
+        normalizers.Replace(Regex(_BEFORE_MARK), f" {JOINER}"),
+        normalizers.Replace(Regex(_AFTER_MARK), f"{JOINER} "),
+    ]
+
+
+def fit_text_words(texts: Sequence[str], config: TokenizerConfig, vectors: WordVectors | None = None) -> TextTokenizer:
+    """Words of raw texts, cut as `config` says, seen at least `min_count` times, most frequent first."""
+    cutting = TextTokenizer(word_tokenizer([], config))
+    counts = Counter(word for text in texts for word in cutting.words(text))
+    words = [word for word, count in counts.most_common() if count >= config.min_count]
+    known = set(words)
+    if vectors is not None:
+        words += [word for word in vectors.words[: config.max_vectors] if word not in known]
+    return TextTokenizer(word_tokenizer(words, config))
 
 
 def fit_characters(texts: Iterable[str], min_count: int = 1) -> TextTokenizer:

@@ -18,7 +18,7 @@ from pathlib import Path
 import onnx
 
 from service.bundle.load import CARD_FILE, Bundle, load_bundle
-from service.bundle.manifest import Variant, VariantName
+from service.bundle.manifest import Manifest, Variant, VariantName
 from service.bundle.write import publish, staging_folder, write_manifest
 from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
@@ -129,8 +129,14 @@ def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[st
     if loss is not None:
         return "loss", loss
     scores = evaluate_records(task, bundle, runner, dev, parameters=task.quick_parameters)
-    deciding = next(measure for measure in task.deciding if measure in scores)
+    deciding = task.deciding_measure(scores, chosen_by(bundle.manifest))
     return deciding, float(scores[deciding])
+
+
+def chosen_by(manifest: Manifest) -> str:
+    """The measure that the recipe of a bundle named; "" if it named none."""
+    table = manifest.training.config.get("training")
+    return str(table.get("chosen_by", "")) if isinstance(table, dict) else ""
 
 
 def loss_of_quality(deciding: str, before: float, after: float) -> float:

@@ -75,6 +75,7 @@ FILES = (
     "views/captioning.js",
     "views/catalogue.js",
     "views/classification.js",
+    "views/copied_words.js",
     "views/forecasting.js",
     "views/generation.js",
     "views/parsing.js",

@@ -5,14 +5,15 @@ import { roveFocus } from "../elements/roving_focus.js";
 
 const WORD_START = "▁";
 const END = "<eos>";
+const JOINER = /^\uffed|\uffed$/g;
 
-/** Readable pieces: without the word-start mark, and with a dot before pieces inside a word. */
+/** Readable pieces: without joiners and the word-start mark, and with a dot before pieces inside a word. */
 export function piecesOf(tokens) {
   const areMarked = tokens.some((token) => token.startsWith(WORD_START));
   return tokens.map((token) => {
     if (token === END) return "end";
     if (token.startsWith(WORD_START)) return token.slice(1) || "␣";
-    return areMarked && /^[\p{L}\p{N}]/u.test(token) ? `·${token}` : token;
+    return areMarked && /^[\p{L}\p{N}]/u.test(token) ? `·${token}` : token.replace(JOINER, "");
   });
 }
 

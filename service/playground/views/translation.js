@@ -1,24 +1,27 @@
-/** Translation: the text, and the attention of each piece over the source. */
+/** Translation: the text, what of it was copied, and the attention of each piece over the source. */
 
 import { attentionMap } from "../charts/attention_map.js";
 import { el } from "../elements/dom.js";
 import { beamFields } from "../workbench/beam_fields.js";
+import { copiedWords } from "./copied_words.js";
 import { predictionView } from "./prediction.js";
 
 function show(prediction, text, model) {
   const score =
     typeof prediction.score === "number" ? el("p", { class: "score" }, `score ${prediction.score.toFixed(2)}`) : null;
+  const { source, written, legend } = copiedWords(text, { text: prediction.text, copied: prediction.copied ?? [] });
   const result = el(
     "p",
     { class: "translated", lang: model.options?.target_language },
-    prediction.text || "(an empty text)",
+    ...(prediction.text ? written : ["(an empty text)"]),
   );
   const map = prediction.attention?.target_tokens.length ? attentionMap(prediction.attention) : null;
   return el(
     "div",
     { class: "translation" },
-    el("p", { class: "given-text", lang: model.options?.source_language }, text),
+    el("p", { class: "given-text", lang: model.options?.source_language }, ...source),
     result,
+    legend,
     score,
     map,
   );

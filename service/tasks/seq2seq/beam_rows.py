@@ -20,7 +20,10 @@ _FIRST_COLUMNS = 64
 
 
 class Rows(NamedTuple):
-    """Open hypotheses. All arrays are `[rows]`, except `written`, the tokens so far, `[rows, columns]`."""
+    """Open hypotheses. All arrays are `[rows]`, except `written` and `origins`, `[rows, columns]`.
+
+    Those are the tokens so far, and where each was copied from: a source position, or -1.
+    """
 
     sentences: IntArray
     num_beams: IntArray
@@ -30,6 +33,7 @@ class Rows(NamedTuple):
     tokens: IntArray
     totals: DoubleArray
     written: IntArray
+    origins: IntArray
 
     @classmethod
     def fresh(cls, searches: Sequence[HypothesisSearch], first: int) -> Rows:
@@ -44,6 +48,7 @@ class Rows(NamedTuple):
             tokens=np.full(size, BOS, dtype=np.int64),
             totals=np.zeros(size),
             written=np.zeros((size, _FIRST_COLUMNS), dtype=np.int64),
+            origins=np.full((size, _FIRST_COLUMNS), -1, dtype=np.int64),
         )
 
     def joined(self, other: Rows) -> Rows:
@@ -59,7 +64,11 @@ class Rows(NamedTuple):
     def widened(self, columns: int) -> Rows:
         """Room for at least that many tokens in every row."""
         missing = columns - self.written.shape[1]
-        return self if missing <= 0 else self._replace(written=np.pad(self.written, ((0, 0), (0, missing))))
+        if missing <= 0:
+            return self
+        margin = (0, 0), (0, missing)
+        origins = np.pad(self.origins, margin, constant_values=-1)
+        return self._replace(written=np.pad(self.written, margin), origins=origins)
 
 
 class Extensions(NamedTuple):

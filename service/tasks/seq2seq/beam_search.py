@@ -35,6 +35,7 @@ from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.tasks.core.task import Array
 from service.tasks.seq2seq.beam_rows import Extensions, Mask, Rows, Scores
+from service.tasks.seq2seq.copying import CopyStep
 from service.tasks.seq2seq.hypotheses import AttentionHistory, HypothesisSearch
 from service.tasks.seq2seq.token_scores import largest_entries, log_normalisers, top_token
 
@@ -72,6 +73,7 @@ class BeamSearch:
     def __init__(self) -> None:
         self._searches: list[HypothesisSearch] = []
         self._rows = Rows.fresh([], 0)
+        self._copying: CopyStep | None = None
 
     @property
     def tokens(self) -> IntArray:
@@ -91,8 +93,12 @@ class BeamSearch:
         everyone = Extensions(np.arange(len(rows.tokens)), rows.tokens, rows.totals)
         return self._go_on(everyone.where(~self._is_done(rows.sentences)))
 
-    def advance(self, logits: Array, attention: Array) -> StepResult:
-        """Process the logits `[rows, vocab]` and the attention `[rows, source time]` of a step."""
+    def advance(self, logits: Array, attention: Array, copying: CopyStep | None = None) -> StepResult:
+        """Process the logits `[rows, vocab]` and the attention `[rows, source time]` of a step.
+
+        With `copying`, its scores are the logits, and the tokens found remember where they were copied from.
+        """
+        self._copying = copying
         self._rows.num_steps[:] += 1
         # A row whose numbers are not finite fails its sentence here, so `is_open` is taken after the scores.
         scores = self._scores(logits)
@@ -192,11 +198,17 @@ class BeamSearch:
         search = self._search_of(row)
         if search.is_better(total, num_steps):
             tokens = self._rows.written[row, : num_steps - 1].tolist()
+            origins = self._rows.origins[row, : num_steps - 1].tolist()
             history = self._attention_so_far(search, row)
             if token != EOS:
                 tokens, history = [*tokens, token], search.extended(attention[row], history)
-            search.keep(tokens, total, num_steps, history)
+                origins += self._origins(np.array([row]), np.array([token])).tolist()
+            search.keep(tokens, total, num_steps, history, origins)
         search.num_ended += 1
+
+    def _origins(self, rows: IntArray, tokens: IntArray) -> IntArray:
+        """Where the tokens of this step's rows were copied from; -1 for those that were not."""
+        return np.full(len(rows), -1) if self._copying is None else self._copying.origins(rows, tokens)
 
     def _record_attention(self, extensions: Extensions, attention: Array) -> None:
         """Append the attention of this step to every open hypothesis, for sentences that return it."""
@@ -225,15 +237,16 @@ class BeamSearch:
         rows = before if stays else before.taken(parents)
         self._rows = rows._replace(sentences=numbers, tokens=extensions.tokens, totals=extensions.totals)
         if has_grown:
-            self._write()
+            self._write(self._origins(parents, extensions.tokens))
         return None if stays else RowReordering(parents, _moved(before.sentences, parents))
 
-    def _write(self) -> None:
-        """Store the newest token of each row; the room for tokens doubles when it is used up."""
+    def _write(self, origins: IntArray) -> None:
+        """Store the newest token of each row, and its origin; the room for tokens doubles when it is used up."""
         columns = self._rows.written.shape[1]
         if self._rows.num_steps.max(initial=0) > columns:
             self._rows = self._rows.widened(2 * columns)
-        self._rows.written[np.arange(len(self._rows.tokens)), self._rows.num_steps - 1] = self._rows.tokens
+        newest = np.arange(len(self._rows.tokens)), self._rows.num_steps - 1
+        self._rows.written[newest], self._rows.origins[newest] = self._rows.tokens, origins
 
     def _close_gaps(self) -> IntArray:
         """Drop sentences that are done. Returns `[sentences]`, the new number by the old one.

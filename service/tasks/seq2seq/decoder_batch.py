@@ -16,7 +16,8 @@ from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.step_batch import Outcome
 from service.tasks.core.task import Array, Runner
 from service.tasks.seq2seq.beam_search import BeamSearch, RowReordering
-from service.tasks.seq2seq.encoder_memory import EncoderMemory
+from service.tasks.seq2seq.copying import CopyStep, readable_ids
+from service.tasks.seq2seq.encoder_memory import COPY_IDS, EncoderMemory
 from service.tasks.seq2seq.hypotheses import Hypothesis, HypothesisSearch, SearchOptions
 
 #: Sources are encoded together if none is shorter than this share of the longest, minus a few tokens.
@@ -50,18 +51,26 @@ ExampleT = TypeVar("ExampleT", bound=DecoderExample)
 
 #: The feeds of the encoder for some examples, and their lengths.
 EncoderFeeds = Callable[[Sequence[ExampleT]], tuple[dict[str, Array], IntArray]]
+#: The extended ids of their source positions, `[examples, time]`; see `copying`.
+CopyIds = Callable[[Sequence[ExampleT]], IntArray]
 
 
 class DecoderBatch(Generic[ExampleT]):
     """A `StepBatch`. The product of an example is its best `Hypothesis`, once, at its end.
 
     Sources that join are encoded in padded batches of similar lengths, in turns with decoder steps of the live ones.
+    With `copy_ids` their words can be copied.
     """
 
     def __init__(
-        self, encoder_feeds: EncoderFeeds[ExampleT], state_specs: Sequence[StateSpec], vocabulary_size: int
+        self,
+        encoder_feeds: EncoderFeeds[ExampleT],
+        state_specs: Sequence[StateSpec],
+        vocabulary_size: int,
+        copy_ids: CopyIds[ExampleT] | None = None,
     ) -> None:
         self._encoder_feeds = encoder_feeds
+        self._copy_ids = copy_ids
         self._state_specs = state_specs
         self._vocabulary_size = vocabulary_size
         self._joining: list[ExampleT] = []
@@ -72,7 +81,7 @@ class DecoderBatch(Generic[ExampleT]):
     def _forget_live(self) -> None:
         self._live: dict[HypothesisSearch, ExampleT] = {}
         self._search = BeamSearch()
-        self._memory = EncoderMemory()
+        self._memory = EncoderMemory(has_copy_ids=self._copy_ids is not None)
         self._state = RecurrentState.zeros(self._state_specs, 0)
 
     @property
@@ -132,6 +141,8 @@ class DecoderBatch(Generic[ExampleT]):
             encoded = runner.run("encoder", feeds)
         except UnrollError as error:
             return _failures(examples, error)
+        if self._copy_ids is not None:
+            encoded = {**encoded, COPY_IDS: self._copy_ids(examples)}
         searches = [HypothesisSearch(example.plan, example.length) for example in examples]
         self._search.join(searches)
         self._memory.join(encoded, lengths)
@@ -140,7 +151,8 @@ class DecoderBatch(Generic[ExampleT]):
         return []
 
     def _step(self, runner: Runner) -> list[Outcome[ExampleT]]:
-        feeds = {"token": self._search.tokens, **self._memory.feeds, **self._state.arrays}
+        token = readable_ids(self._search.tokens, self._vocabulary_size)
+        feeds = {"token": token, **self._memory.feeds, **self._state.arrays}
         try:
             outputs = runner.run("decoder_step", feeds)
             self._check_vocabulary(outputs["logits"].shape[1])
@@ -149,7 +161,11 @@ class DecoderBatch(Generic[ExampleT]):
             self._forget_live()
             return _failures(failed, error)
         self._state = RecurrentState.from_outputs(self._state_specs, outputs)
-        finished, rearrangement = self._search.advance(outputs["logits"], outputs["attention"])
+        logits, attention, copying = outputs["logits"], outputs["attention"], None
+        if self._copy_ids is not None:
+            copying = CopyStep.of(logits, outputs["generate_logit"], attention, self._memory.copy_ids)
+            logits = copying.scores
+        finished, rearrangement = self._search.advance(logits, attention, copying)
         self._rearrange(rearrangement)
         return [_outcome(self._live.pop(search), search.best) for search in finished]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +31,13 @@ class Hypothesis(NamedTuple):
     """A decoded sequence without its end token.
 
     `score` is None if it was not requested. `attention` is `[tokens, source time]`, without rows if it was not kept.
+    `origins` are the source positions that tokens were copied from, -1 for the others.
     """
 
     tokens: list[int]
     score: float | None
     attention: Array
+    origins: Sequence[int] = ()
 
 
 class AttentionHistory(NamedTuple):
@@ -66,11 +69,18 @@ class HypothesisSearch:
         """Whether a hypothesis that ends after `num_steps` with this log-probability is the best so far."""
         return total / self._divisor(num_steps) > self._best_score
 
-    def keep(self, tokens: list[int], total: float, num_steps: int, history: AttentionHistory | None) -> None:
+    def keep(
+        self,
+        tokens: list[int],
+        total: float,
+        num_steps: int,
+        history: AttentionHistory | None,
+        origins: Sequence[int] = (),
+    ) -> None:
         """Store the best hypothesis so far."""
         self._best_score = total / self._divisor(num_steps)
         score = self._best_score if self.plan.wants_score else None
-        self.best = Hypothesis(tokens, score, _stacked(history, self._source_length))
+        self.best = Hypothesis(tokens, score, _stacked(history, self._source_length), origins)
 
     def may_improve(self, total: float) -> bool:
         """Whether an open hypothesis with this log-probability may still become the best.

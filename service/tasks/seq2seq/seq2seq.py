@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -70,6 +70,9 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
     def attention(self, example: ExampleT, hypothesis: Hypothesis) -> dict[str, Any]:
         """The attention weights of a hypothesis, as JSON values."""
 
+    #: The extended ids of the source positions, where words of the source can be copied.
+    copy_ids: Callable[[Sequence[ExampleT]], IntArray] | None = None
+
     @property
     def steps(self) -> StepTask[ExampleT]:
         """Decoding runs in steps, so that short texts do not wait for long ones."""
@@ -77,7 +80,7 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
 
     def batch(self) -> DecoderBatch[ExampleT]:
         """A new, empty batch, which examples join and leave at any step."""
-        return DecoderBatch(self.encoder_feeds, self._state_specs, self._target.vocabulary_size)
+        return DecoderBatch(self.encoder_feeds, self._state_specs, self._target.vocabulary_size, self.copy_ids)
 
     def count_tokens(self, request: ExampleT, product: Hypothesis | None) -> int:
         return len(product.tokens) if product else 0
@@ -101,12 +104,16 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
         """The answer as JSON values. Raises the error that ended the search, if one did."""
         if isinstance(output, UnrollError):
             raise output
-        answer: dict[str, Any] = {"text": self._target.decode(output.tokens)}
+        answer = self.text(example, output)
         if output.score is not None:
             answer["score"] = output.score
         if example.plan.keeps_attention:
             answer["attention"] = self.attention(example, output)
         return answer
+
+    def text(self, example: ExampleT, hypothesis: Hypothesis) -> dict[str, Any]:
+        """The `text` of a hypothesis, and what else a task says about it, as JSON values."""
+        return {"text": self._target.decode(hypothesis.tokens)}
 
     def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
         """The confidence is exp(score): about the probability of six tokens, by the divisor of scores."""

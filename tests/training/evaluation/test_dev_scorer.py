@@ -12,7 +12,7 @@ import torch
 from service.bundle.manifest import Limits
 from service.bundle.task_options import TaskName
 from tests.training.tiny_runs import TASKS, tiny_recipe
-from training.config.recipe import Recipe
+from training.config.recipe import ConfigFault, Recipe
 from training.data.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
 from training.evaluation.dev_scorer import DevScorer
 from training.fit.checkpoint import Progress, RunState, save_checkpoint, save_weights
@@ -47,7 +47,7 @@ def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits
     [
         ("tagging", {"loss", "accuracy"}),
         ("classification", {"loss", "accuracy", "f1"}),
-        ("translation", {"loss", "bleu", "chrf"}),
+        ("translation", {"loss", "bleu", "chrf", "exact"}),
         ("generation", {"loss"}),
     ],
 )
@@ -87,6 +87,28 @@ def test_a_mistake_is_shown_beside_what_is_right(tmp_path: Path) -> None:
     """Samples show the correct tag next to a wrong prediction."""
     (sample, *_) = score("tagging", tmp_path).samples
     assert "(not " in sample
+
+
+def _chosen_by(recipe: Recipe, measure: str) -> Recipe:
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"chosen_by": measure})})
+
+
+@pytest.mark.parametrize(("measure", "sign"), [("exact", 1), ("chrf", 1), ("loss", -1)])
+def test_a_recipe_chooses_what_chooses_the_best_epoch(measure: str, sign: int, tmp_path: Path) -> None:
+    """`training.chosen_by` names the measure of the dev score; of a loss the lower is better."""
+    recipe, ready, network = prepared("translation", tmp_path)
+    found = DevScorer(ready.task, _chosen_by(recipe, measure), ready.vocabulary, ready.data.dev)(network)
+    assert found.value == sign * found.measures[measure]
+    deciding = ready.task.deciding_measure({"bleu": 1.0, **found.measures}, measure)
+    assert deciding == measure
+    assert ready.task.deciding_measure({"bleu": 1.0}, "exact") == "bleu"
+
+
+def test_a_measure_that_a_task_does_not_have_cannot_choose(tmp_path: Path) -> None:
+    """The error names the key, the measure and those that are allowed, before anything is trained."""
+    recipe, ready, _ = prepared("translation", tmp_path)
+    with pytest.raises(ConfigFault, match=r"training.chosen_by: translation does not measure 'f1'.*bleu, chrf, exact"):
+        DevScorer(ready.task, _chosen_by(recipe, "f1"), ready.vocabulary, ready.data.dev)
 
 
 def test_measures_may_be_taken_of_a_part_of_dev(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ def test_translation_scores_are_cased_and_signed() -> None:
     assert "nc:6" in perfect.chrf_signature
 
 
+def test_exact_matches_ignore_white_space_and_nothing_else() -> None:
+    """Blanks and tabs do not count, case and every other character do."""
+    references = ["SELECT MIN( a ) ;", "ls -l", "ls -l", "x"]
+    found = ["SELECT  MIN(a)\t;", "ls-l", "ls -L", ""]
+    assert translation_scores(references, found).exact == 50.0
+
+
 def test_negative_log_likelihoods_of_known_distributions() -> None:
     """Equal logits give log(vocab); a large constant added to all logits changes nothing."""
     logits = np.zeros((2, 3, 4), dtype=np.float32)

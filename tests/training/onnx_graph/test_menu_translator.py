@@ -23,6 +23,7 @@ from training.publish.export import export_bundle
 from training.publish.int8 import RECURRENT, int8_graph
 from training.publish.verify_inputs import VerificationInputs
 
+COPYING = [name for name in TRANSLATORS if name.startswith("copying")]
 _TEXTS = ("the cat", "a big red bird flew over the old tree", "a dog ran to the mat", "the red mat")
 
 
@@ -68,7 +69,21 @@ def test_beams_find_the_same_alone_and_in_company(client: TestClient, name: str)
         assert np.allclose(alone["attention"]["weights"], found["attention"]["weights"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", COPYING)
+def test_unknown_words_of_the_source_are_copied(client: TestClient, menu: Path, name: str) -> None:
+    """The recorded answers of a bundle that copies have an unknown word, whose place in the input is told."""
+    recorded = load_bundle(menu / name / "1").examples[-1]
+    text = recorded.inputs
+    (found,) = _translations(client, name, [text], **recorded.parameters)
+    assert found["text"] == recorded.answer["text"]
+    assert found["copied"] == recorded.answer["copied"]
+    spans = [(found["text"][c["start"] : c["end"]], text[c["source_start"] : c["source_end"]]) for c in found["copied"]]
+    assert all(written == given.lower() for written, given in spans)
+    assert {"timbuktu", "zebras", "okapis", "quaggas"} & {written for written, _ in spans}
+    assert "<unk>" not in found["text"]
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSLATORS if name not in COPYING])
 def test_one_beam_is_greedy(client: TestClient, menu: Path, name: str) -> None:
     """Beam search with one beam equals greedy decoding with the step graph."""
     path = menu / name / "1"

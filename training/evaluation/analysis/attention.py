@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from service.bundle.word_joiners import JOINER
+
 
 def draw_attention(attention: Any, picture: Path) -> None:
     """Draw the weights as a heat map: a row per target token, a column per source token; rows sum to 1."""
@@ -23,5 +25,5 @@ def draw_attention(attention: Any, picture: Path) -> None:
 
 
 def _plain(tokens: list[str]) -> list[str]:
-    """Tokens as axis labels: `$` would start a formula."""
-    return [token.replace("$", r"\$") for token in tokens]
+    """Tokens as axis labels, without joiners, for which fonts have no glyph: `$` would start a formula."""
+    return [token.strip(JOINER).replace("$", r"\$") for token in tokens]

@@ -17,7 +17,7 @@ _BLANK_BEFORE_PUNCTUATION = re.compile(r"\s+([.,!?;:…)])")
 
 def copied_source(dev: Sequence[SentencePair]) -> BaselineResult:
     """The source, not translated at all."""
-    return _result("source copied", dev, [pair.source for pair in dev])
+    return baseline_result("source copied", dev, [pair.source for pair in dev])
 
 
 def word_by_word(train: Sequence[SentencePair], dev: Sequence[SentencePair]) -> BaselineResult:
@@ -31,7 +31,7 @@ def word_by_word(train: Sequence[SentencePair], dev: Sequence[SentencePair]) -> 
     for pair in dev:
         words = " ".join(table.get(word, word) for word in _WORD.findall(pair.source))
         hypotheses.append(_BLANK_BEFORE_PUNCTUATION.sub(r"\1", words))
-    return _result("word by word", dev, hypotheses)
+    return baseline_result("word by word", dev, hypotheses)
 
 
 def _dictionary(train: Sequence[SentencePair]) -> dict[str, str]:
@@ -50,7 +50,9 @@ def _dictionary(train: Sequence[SentencePair]) -> dict[str, str]:
     return {source: target for source, (_, target) in best.items()}
 
 
-def _result(name: str, dev: Sequence[SentencePair], hypotheses: Sequence[str]) -> BaselineResult:
+def baseline_result(name: str, dev: Sequence[SentencePair], hypotheses: Sequence[str]) -> BaselineResult:
+    """The measures of a translation baseline."""
     scores = translation_scores([pair.target for pair in dev], hypotheses)
     measures = {"bleu": scores.bleu, "bleu_tokenised": scores.bleu_tokenised, "chrf": scores.chrf}
+    measures["exact"] = scores.exact
     return BaselineResult(name, measures)

@@ -13,6 +13,7 @@ from training.evaluation.analysis.attention import draw_attention
 from training.evaluation.analysis.errors import translation_errors
 from training.evaluation.analysis.findings import AttentionPicture, Findings
 from training.evaluation.answers import REFUSED, Job, Scores, answers, shortened
+from training.evaluation.baselines.nearest_pair import nearest_pair
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.baselines.translation import copied_source, word_by_word
 from training.evaluation.predictions import Prediction
@@ -20,7 +21,7 @@ from training.evaluation.scoring import translation_scores
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, output_limit
 
-#: The attention of longer sentences makes pictures that nobody can read.
+#: The attention of longer sentences, or of texts of more than twice as many tokens, makes pictures nobody can read.
 MAX_DRAWN_TOKENS: Final = 30
 
 
@@ -42,8 +43,8 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         limits=lambda manifest: [*input_limit(manifest), output_limit(manifest)],
         reads_one_language=False,
     )
-    reported = ("bleu", "bleu_tokenised", "chrf")
-    dev_measures = ("bleu", "chrf")
+    reported = ("bleu", "bleu_tokenised", "chrf", "exact")
+    dev_measures = ("bleu", "chrf", "exact")
     deciding = ("bleu",)
     int8_graphs = ("decoder_step",)
     # Greedy search: beam search costs several times as much, ranks epochs alike, and is less easily led astray.
@@ -68,14 +69,17 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         encode: Encode | None = None,
         options: TaskOptions | None = None,
     ) -> list[BaselineResult]:
-        """The source as it stands, and a dictionary learned from the pairs."""
-        return [copied_source(dev), word_by_word(train, dev)]
+        """The source as it stands, a dictionary learned from the pairs; beside a model that copies the nearest pair."""
+        crude = [copied_source(dev), word_by_word(train, dev)]
+        copies = isinstance(options, TranslationOptions) and options.copying
+        return [*crude, nearest_pair(train, dev)] if copies else crude
 
     def analyse(self, predictions: Sequence[Prediction[SentencePair]]) -> Findings | None:
         if not predictions:
             return None
         cases = translation_errors((p.record.source, p.record.target, p.text) for p in predictions)
         looked = [p for p in predictions if p.attention is not None]
-        drawn = [p for p in looked if len(p.attention.source_tokens) <= MAX_DRAWN_TOKENS]
+        sizes = [max(len(p.attention.source_tokens), len(p.attention.target_tokens) // 2) for p in looked]
+        drawn = [p for p, size in zip(looked, sizes, strict=True) if size <= MAX_DRAWN_TOKENS]
         pictures = [AttentionPicture(p.record.source, partial(draw_attention, p.attention)) for p in drawn]
         return Findings(len(predictions), cases, attention=pictures)

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from service.bundle.task_options import TranslationOptions
 from service.errors import UnrollError
 from training.data.records import LabelledText, Passage, SentencePair, TaggedSentence
 from training.evaluation.baselines.generation import ngram_models, witten_bell
+from training.evaluation.baselines.nearest_pair import nearest_pair
 from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 
@@ -74,6 +76,25 @@ def test_word_by_word_beats_the_copy() -> None:
     copied, by_word = EVALUATION_TASKS["translation"].baselines(train, dev)
     assert by_word.measures["bleu"] == pytest.approx(100)
     assert copied.measures["bleu"] < 50
+
+
+def test_the_nearest_pair_is_a_template_for_its_values() -> None:
+    """The query of the most similar question, digits alike, with each differing word swapped in wherever it stands."""
+    train = [
+        SentencePair("who teaches EECS 492 ?", 'D = "EECS" AND N = 492 OR N = 4920'),
+        SentencePair("what is the capital of new mexico", 'S = "new mexico"'),
+        SentencePair("list all", "ALL"),
+    ]
+    dev = [
+        SentencePair("who teaches MATH 215 ?", 'D = "MATH" AND N = 215 OR N = 4920'),
+        SentencePair("what is the capital of texas", 'S = "texas"'),
+        SentencePair(r"list all \\1", "ALL"),
+    ]
+    assert nearest_pair(train, dev).measures["exact"] == 100.0
+    options = TranslationOptions(source_language="a", target_language="b", copying=True)
+    names = [found.name for found in EVALUATION_TASKS["translation"].baselines(train, dev, None, options)]
+    assert names[-1] == "nearest template"
+    assert "nearest template" not in [found.name for found in EVALUATION_TASKS["translation"].baselines(train, dev)]
 
 
 def test_witten_bell_by_hand() -> None:
