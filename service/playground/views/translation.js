@@ -1,9 +1,9 @@
 /** Translation: the text, what of it was copied, and the attention of each piece over the source. */
 
 import { attentionMap } from "../charts/attention_map.js";
+import { copiedWords } from "../elements/copied_words.js";
 import { el } from "../elements/dom.js";
 import { beamFields } from "../workbench/beam_fields.js";
-import { copiedWords } from "./copied_words.js";
 import { predictionView } from "./prediction.js";
 
 function show(prediction, text, model) {

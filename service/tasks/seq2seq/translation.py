@@ -30,7 +30,7 @@ from service.tasks.seq2seq.seq2seq import Seq2Seq, Seq2SeqAnswer, Seq2SeqParamet
 
 
 class TranslationParameters(Seq2SeqParameters):
-    """Parameters of beam search. Defaults are in the model's manifest; `max_new_tokens` is twice the source and more."""
+    """Parameters of beam search. Defaults, which `max_new_tokens` derives from the source, are in the manifest."""
 
 
 class Attention(Answer):

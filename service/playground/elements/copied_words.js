@@ -1,6 +1,6 @@
 /** Words that a model has copied: underlined in its text; pointing at one, or focusing it, marks where it is from. */
 
-import { el } from "../elements/dom.js";
+import { el } from "./dom.js";
 
 /** Parts of a text: `[characters, index]`, where index is that of the place, or -1 between places. Code points, as in
  * Python. */
