@@ -13,6 +13,7 @@ from service.tasks.generation.generation import Generation
 from service.tasks.inputs.json_input import plain_value
 from service.tasks.seq2seq.captioning import Captioning
 from service.tasks.seq2seq.translation import Translation
+from service.tasks.seq2seq.video import Video
 from service.tasks.single_pass.classification import Classification
 from service.tasks.single_pass.forecasting import Forecasting
 from service.tasks.single_pass.tagging import Tagging
@@ -29,6 +30,7 @@ TASKS: dict[TaskName, type[AnyTask]] = {
     "forecasting": Forecasting,
     "captioning": Captioning,
     "transcription": Transcription,
+    "video": Video,
 }
 
 

@@ -24,7 +24,7 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(
         help="Recipe by name or .toml file; for your own files a task: tagging, classification, translation, "
-        "generation, forecasting or captioning."
+        "generation, forecasting, captioning or video."
     ),
 ]
 TrainFile = Annotated[str, typer.Option("--train", help="Labelled file, folder, or a.en,a.de.")]

@@ -18,7 +18,8 @@ from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
 from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
-from training.config.networks import NetworkConfig, NetworkTable, Strict
+from training.config.network_tables import NetworkConfig
+from training.config.networks import NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
@@ -39,6 +40,7 @@ _OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
     "generation": ("lm", "language-model", "text-generation"),
     "forecasting": ("time-series", "timeseries", "series"),
     "captioning": ("image-to-text", "captions"),
+    "video": ("video-captioning", "action-recognition", "action-prediction", "clips"),
     "transcription": ("asr", "speech", "speech-recognition", "speech-to-text", "stt", "ctc"),
 }
 _FEW: Final = 4

@@ -1,4 +1,4 @@
-"""The base class of translator and captioner: a recurrent decoder with attention over the memory of an encoder."""
+"""The base class of translator and captioners: a recurrent decoder with attention over the memory of an encoder."""
 
 from __future__ import annotations
 
@@ -37,11 +37,14 @@ class EncoderDecoder(Network):
         logits, weights, after = self.decode(token.unsqueeze(1), memory, memory_keys, lengths, state)
         return logits.squeeze(1), weights.squeeze(1), after
 
-    def _decoder_step_graph(self, memory_size: int, key_size: int, vocabulary: int) -> NetworkGraph:
+    def _decoder_step_graph(
+        self, memory_size: int, key_size: int, vocabulary: int, places: tuple[int, ...] = ()
+    ) -> NetworkGraph:
+        """The graph `decoder_step`; `places` is the grid of each step of the memory, if it has one."""
         memory = float32("memory", "batch", "time", memory_size)
         keys = float32("memory_keys", "batch", "time", key_size)
         inputs = [int64("token", "batch"), memory, keys, int64("lengths", "batch"), *self.state_inputs()]
-        outputs = [float32("logits", "batch", vocabulary), float32("attention", "batch", "time")]
+        outputs = [float32("logits", "batch", vocabulary), float32("attention", "batch", "time", *places)]
         return NetworkGraph(self._decoder_step, tuple(inputs), (*outputs, *self.state_outputs()))
 
     def _decoder_step(self, feeds: Tensors) -> Tensors:

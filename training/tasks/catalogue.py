@@ -17,6 +17,7 @@ from training.tasks.signals import SignalTask
 from training.tasks.tagging import TaggingTask
 from training.tasks.transcription import TranscriptionTask
 from training.tasks.translation import TranslationTask
+from training.tasks.video import VideoTask
 
 TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "tagging": TaggingTask(),
@@ -26,6 +27,7 @@ TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "forecasting": ForecastingTask(),
     "captioning": CaptioningTask(),
     "transcription": TranscriptionTask(),
+    "video": VideoTask(),
 }
 #: Named classification in recipes, like that of texts.
 SIGNALS: Final = SignalTask()

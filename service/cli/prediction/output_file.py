@@ -17,6 +17,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "tagging": ("words", "tags"),
     "translation": ("text",),
     "captioning": ("text",),
+    "video": ("text", "action", "next_action"),
     "transcription": ("text", "confidence"),
 }
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -78,6 +79,8 @@ def _cells(task: str, width: int, answered: Answered) -> list[tuple[Any, ...]]:
         return [("",) * width]
     if task == "classification":
         return [(found["label"], found["score"])]
+    if task == "video":
+        return [(found["text"], found["action"]["label"], found["next_action"]["label"])]
     if task == "transcription":
         return [(found["text"], "" if found["confidence"] is None else found["confidence"])]
     if task == "tagging":

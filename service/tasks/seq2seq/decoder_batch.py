@@ -39,7 +39,7 @@ class DecoderExample(Protocol):
     def plan(self) -> SearchOptions: ...
     @property
     def length(self) -> int:
-        """Positions of the source that the decoder attends to."""
+        """Positions that the decoder attends to: what batching sorts by, and what bounds a run of the encoder."""
         ...
 
     @property
@@ -59,9 +59,15 @@ class DecoderBatch(Generic[ExampleT]):
     """
 
     def __init__(
-        self, encoder_feeds: EncoderFeeds[ExampleT], state_specs: Sequence[StateSpec], vocabulary_size: int
+        self,
+        encoder_feeds: EncoderFeeds[ExampleT],
+        state_specs: Sequence[StateSpec],
+        vocabulary_size: int,
+        told_outputs: Sequence[str] = (),
     ) -> None:
+        """`told_outputs`: outputs of the encoder `[batch, time, ...]` that go into the hypothesis of each source."""
         self._encoder_feeds = encoder_feeds
+        self._told_outputs = told_outputs
         self._state_specs = state_specs
         self._vocabulary_size = vocabulary_size
         self._joining: list[ExampleT] = []
@@ -132,7 +138,13 @@ class DecoderBatch(Generic[ExampleT]):
             encoded = runner.run("encoder", feeds)
         except UnrollError as error:
             return _failures(examples, error)
-        searches = [HypothesisSearch(example.plan, example.length) for example in examples]
+        told = [
+            {name: encoded[name][row, :length] for name in self._told_outputs} for row, length in enumerate(lengths)
+        ]
+        searches = [
+            HypothesisSearch(example.plan, int(length), said)
+            for example, length, said in zip(examples, lengths, told, strict=True)
+        ]
         self._search.join(searches)
         self._memory.join(encoded, lengths)
         self._state = RecurrentState.joined([self._state, RecurrentState.from_outputs(self._state_specs, encoded)])

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import ForecastingOptions, TaggingOptions, TranscriptionOptions
+from service.bundle.task_options import ForecastingOptions, TaggingOptions, TranscriptionOptions, VideoOptions
 from service.inference.engines.predict_engine import Prediction
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
@@ -48,6 +48,8 @@ def task_outputs(manifest: Manifest) -> TaskOutputs:
             return ForecastOutputs(options)
         case TranscriptionOptions():
             return TranscriptOutputs()
+        case VideoOptions():
+            return ClipOutputs()
     return LabelOutputs(manifest.labels) if manifest.task == "classification" else TextOutputs()
 
 
@@ -121,6 +123,23 @@ class TextOutputs:
         self.writers: dict[str, Writer] = {TEXT_OUTPUT: _texts_of("text"), "score": _numbers_of("score")}
 
 
+class ClipOutputs(TextOutputs):
+    """The caption of each clip, the action and the next one, each with its score."""
+
+    metadata = (
+        *TextOutputs.metadata,
+        TensorMetadata("action", BYTES, _BATCH),
+        TensorMetadata("action_score", "FP32", _BATCH),
+        TensorMetadata("next_action", BYTES, _BATCH),
+        TensorMetadata("next_action_score", "FP32", _BATCH),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        for key in ("action", "next_action"):
+            self.writers |= {key: _action(key), f"{key}_score": _action_score(key)}
+
+
 class TranscriptOutputs:
     """What was said in each input, and the confidence: -1 where nothing was heard.
 
@@ -163,6 +182,20 @@ class ForecastOutputs:
 def _texts_of(key: str) -> Writer:
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
         return texts(name, [answer[key] for answer in prediction.answers], shape)
+
+    return write
+
+
+def _action(key: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return texts(name, [answer[key]["label"] for answer in prediction.answers], shape)
+
+    return write
+
+
+def _action_score(key: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return Tensor(name, "FP32", shape, [answer[key]["score"] for answer in prediction.answers])
 
     return write
 

@@ -1,0 +1,112 @@
+"""Decoder of captions: a recurrent layer that attends before each step (Show, Attend and Tell, Xu et al. 2015).
+
+At each step the decoder attends to the memory with its previous hidden state; the gated context is its input, together
+with the previous token. Training therefore runs step by step, which is affordable because captions are short.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from service.bundle.tokenizer import EOS
+from training.config.networks import CaptionConfig
+from training.networks.encoder_decoder import EncoderDecoder, tied_embedding
+from training.networks.layers.attention import ATTENTIONS, attend
+from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
+from training.networks.layers.dropout import LockedDropout, WordDropout
+from training.networks.network import StateShape, recurrent_state
+from training.preprocessing.padded_sequences import length_mask
+
+
+class CaptionDecoder(EncoderDecoder):
+    """Base of the captioners: a decoder of one recurrent layer, its first state, and the losses of a caption.
+
+    A subclass makes its encoder first and then calls `build_decoder`, so that a seed gives the weights it always gave.
+    """
+
+    caption_config: CaptionConfig
+
+    def build_decoder(self, config: CaptionConfig, memory: int, vocabulary: int) -> None:
+        """Make the modules of the decoder. `memory` is the width of a place that it attends to."""
+        self.caption_config = config
+        width = config.hidden_size
+        self.dropout = LockedDropout(config.dropout)
+        self.word_dropout = WordDropout(config.word_dropout)
+        self.embedding = tied_embedding(vocabulary, config.embedding_size)
+        self.num_states = len(state_names(config.cell))
+        self.normalise = nn.BatchNorm1d(memory)
+        self.bridge = nn.Linear(memory, self.num_states * width)
+        self.attention = ATTENTIONS[config.attention](width, memory, config.attention_size)
+        self.gate = nn.Linear(width, memory)
+        self.decoder = recurrence(config.cell, config.embedding_size + memory, width)
+        self.readout = nn.Linear(config.embedding_size + width + memory, config.embedding_size)
+        self.output = nn.Linear(config.embedding_size, vocabulary)
+        self.words = nn.Linear(memory, config.embedding_size)
+        self.output.weight = self.embedding.weight
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        return recurrent_state(self.caption_config.cell, 1, self.caption_config.hidden_size)
+
+    def first_state(self, summary: Tensor) -> State:
+        """The decoder's first state: one tanh layer over the mean of the memory."""
+        first = torch.tanh(self.bridge(summary))
+        return tuple(part.unsqueeze(0).contiguous() for part in first.chunk(self.num_states, dim=1))
+
+    def summary(self, mean: Tensor) -> Tensor:
+        """The normalised mean of the memory `[batch, width]`, with dropout.
+
+        The mean differs little from image to image: without batch normalisation, learning from it is slow.
+        """
+        return F.dropout(self.normalise(mean), self.caption_config.dropout, self.training)
+
+    def decode(
+        self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """See `EncoderDecoder`; `time` counts the places of the memory."""
+        return self.decode_within(tokens, memory, memory_keys, length_mask(lengths, memory.shape[1]), state)
+
+    def decode_within(
+        self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, mask: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """`decode` with a mask of the places, `[batch, places]` of bool."""
+        embedded = self.dropout(self.embedding(self.word_dropout(tokens)))
+        features, all_weights = [], []
+        for step in range(tokens.shape[1]):
+            query = state[0].transpose(0, 1)
+            context, weights = attend(self.attention.energies(query, memory_keys), memory, mask)
+            context = torch.sigmoid(self.gate(query)) * context
+            word = embedded[:, step : step + 1]
+            output, state = run_recurrence(self.decoder, torch.cat([word, context], dim=2), state)
+            features.append(torch.cat([word, output, context], dim=2))
+            all_weights.append(weights)
+        readout = torch.tanh(self.readout(self.dropout(torch.cat(features, dim=1))))
+        logits: Tensor = self.output(self.dropout(readout))
+        return logits, torch.cat(all_weights, dim=1), state
+
+    def caption_loss(self, memory: Tensor, mask: Tensor, summary: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Mean over tokens of -log p(token), teacher forced, with label smoothing in training.
+
+        In training the loss of the words predicted from the summary is added with its weight.
+        """
+        config = self.caption_config
+        keys = self.attention.key(memory)
+        logits, _, _ = self.decode_within(inputs, memory, keys, mask, self.first_state(summary))
+        smoothing = config.label_smoothing if self.training else 0.0
+        targets = outputs.flatten()
+        loss = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=0, label_smoothing=smoothing)
+        if self.training and config.word_loss_weight:
+            loss = loss + config.word_loss_weight * self._word_loss(summary, outputs)
+        return loss
+
+    def _word_loss(self, summary: Tensor, targets: Tensor) -> Tensor:
+        """Mean over the words of a caption of -log p(word), predicted from the mean of the memory.
+
+        An auxiliary loss that trains the convolutions before the attention has learnt where to look.
+        """
+        log_probabilities = F.log_softmax(self.output(torch.tanh(self.words(summary))), dim=1)
+        is_word = targets > EOS
+        of_targets = log_probabilities.gather(1, targets) * is_word
+        return -(of_targets.sum(dim=1) / is_word.sum(dim=1).clamp(min=1)).mean()
