@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from service.bundle.load import load_bundle
 from service.tasks.recorded import differences
 from tests.conftest import running_service
-from tests.tiny_clips import apng_of, as_json, as_pictures, gif_of, square_clip, square_clips
+from tests.tasks.inputs.clips.tiny_clips import apng_of, as_json, as_pictures, gif_of, square_clip, square_clips
 from tests.tiny_pictures import as_json as picture_json
 from tests.tiny_pictures import shape_picture
 from tests.training.tiny_video import LABELS, publish_video, video_captioner

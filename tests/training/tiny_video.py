@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from service.bundle.manifest import Limits
 from service.bundle.task_options import VideoOptions
-from tests.tiny_clips import STEPS, as_json, gif_of, square_clip, square_clips
+from tests.tasks.inputs.clips.tiny_clips import STEPS, as_json, gif_of, square_clip, square_clips
 from tests.training.exportable import lively, words_tokenizer
 from tests.training.tiny_captioner import with_statistics
 from training.config.pictures import PictureConfig
@@ -26,6 +28,7 @@ def video_captioner(augment: PictureConfig | None = None, **changes: Any) -> Vid
     sizes = {"image_rows": 16, "image_columns": 24, "channels": [5, 4, 6], "convolutions": 1, "max_frames": 5}
     sizes |= {"embedding_size": 7, "hidden_size": 9, "attention_size": 8, "recurrent_size": 5}
     config = VideoConfig.model_validate({**sizes, **changes})
+    torch.manual_seed(11)
     network = VideoCaptioner(config, augment or PictureConfig(), words_tokenizer().vocabulary_size, len(LABELS))
     return with_statistics(lively(network))
 

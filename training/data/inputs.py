@@ -31,8 +31,8 @@ from training.data.formats.tables import Table, pick_column, read_table, take_co
 from training.data.read import detect_format, log_report, read_located
 from training.data.readers.cells.numbers import NumberReader
 from training.data.readers.classification import TEXT_COLUMNS, likely_text_column
-from training.data.readers.clips import FILE_COLUMNS as CLIP_COLUMNS
-from training.data.readers.clips import frames_in, png_text
+from training.data.readers.clips.reading import FILE_COLUMNS as CLIP_COLUMNS
+from training.data.readers.clips.reading import frames_in, png_text
 from training.data.readers.frame_rows import (
     GROUP_COLUMNS,
     SEQUENCE_COLUMNS,

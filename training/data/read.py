@@ -16,7 +16,7 @@ from training.data.formats.slot_folder import find_part
 from training.data.formats.transcript_form import transcript_lines
 from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
-from training.data.readers.clips import read_clips
+from training.data.readers.clips.reading import read_clips
 from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format

@@ -2,7 +2,7 @@
 
 import { piecesOf, targetWord, wordBox } from "../charts/attention_map.js";
 import { el, percent } from "../elements/dom.js";
-import { drawVeil, strongestPlace } from "../views/picture_attention.js";
+import { drawVeil, strongestPlace } from "./picture_attention.js";
 import { drawFrame } from "./clip_frames.js";
 
 /**

@@ -27,7 +27,7 @@ const equallyLong = (bitmaps, isWhole) => ({ bitmaps, durations: bitmaps.map(() 
 async function decoded(bytes) {
   const type = bytes[0] === GIF_START ? "image/gif" : "image/png";
   const decoder = new ImageDecoder({ data: bytes, type });
-  await decoder.completed;
+  await Promise.all([decoder.completed, decoder.tracks.ready]);
   const [bitmaps, durations] = [[], []];
   for (let frameIndex = 0; frameIndex < decoder.tracks.selectedTrack.frameCount; frameIndex += 1) {
     const { image } = await decoder.decode({ frameIndex });
@@ -37,6 +37,7 @@ async function decoded(bytes) {
     image.close();
   }
   decoder.close();
+  if (!bitmaps.length) throw new Error("there is no frame");
   return { bitmaps, durations, isWhole: true };
 }
 

@@ -14,7 +14,7 @@ from service.bundle.load import load_bundle
 from service.inference.engines.open_bundle import open_bundle
 from service.tasks.core.task import Clip
 from service.tasks.seq2seq.video import Video, VideoParameters
-from tests.tiny_clips import square_clips
+from tests.tasks.inputs.clips.tiny_clips import square_clips
 from tests.training.tiny_video import publish_video, video_captioner
 from training.config.pictures import PictureConfig
 from training.networks.inputs.clip_augmentation import ClipAugmentation

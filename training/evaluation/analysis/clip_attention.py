@@ -24,16 +24,15 @@ def draw_clip_attention(frames: NDArray[np.uint8], attention: Any, picture: Path
 
     weights = np.array(attention.weights)
     read = frames[list(evenly(len(frames), weights.shape[1]))]
-    size = (0.7 * (1 + len(read)), 0.75 * (1 + len(weights)))
-    figure, axes = pyplot.subplots(1 + len(weights), len(read), figsize=size, layout="constrained", squeeze=False)
-    for column, frame in enumerate(read):
-        axes[0, column].imshow(frame)
-        for row, token in enumerate(attention.tokens, start=1):
-            grid = weights[row - 1, column].reshape(attention.rows, attention.columns)
-            axes[row, column].imshow(lit(frame, grid, float(weights[row - 1].max())))
-            if not column:
-                axes[row, column].set_title(token.replace("$", r"\$"), fontsize=9, loc="left")
-    for axis in axes.flat:
-        axis.set_axis_off()
+    rows = [np.concatenate(list(read / 255.0), axis=1)]
+    for of_token in weights:
+        grids = of_token.reshape(len(read), attention.rows, attention.columns)
+        parts = zip(read, grids, strict=True)
+        rows.append(np.concatenate([lit(frame, grid, float(of_token.max())) for frame, grid in parts], axis=1))
+    figure, axis = pyplot.subplots(figsize=(0.7 * len(read) + 1.5, 0.7 * len(rows)), layout="constrained")
+    axis.imshow(np.concatenate(rows, axis=0))
+    axis.set_xticks([])
+    height = read.shape[1]
+    axis.set_yticks([(number + 1.5) * height for number in range(len(weights))], attention.tokens, parse_math=False)
     figure.savefig(picture, dpi=100)
     pyplot.close(figure)

@@ -28,8 +28,12 @@ class CaptionDecoder(EncoderDecoder):
 
     caption_config: CaptionConfig
 
-    def build_decoder(self, config: CaptionConfig, memory: int, vocabulary: int) -> None:
-        """Make the modules of the decoder. `memory` is the width of a place that it attends to."""
+    def build_decoder(self, config: CaptionConfig, memory: int, vocabulary: int, seen: int = 0) -> None:
+        """Make the modules of the decoder.
+
+        `memory` is the width of a place that it attends to, and `seen` of what the words are predicted from, if that
+        is not the summary of the memory.
+        """
         self.caption_config = config
         width = config.hidden_size
         self.dropout = LockedDropout(config.dropout)
@@ -43,7 +47,7 @@ class CaptionDecoder(EncoderDecoder):
         self.decoder = recurrence(config.cell, config.embedding_size + memory, width)
         self.readout = nn.Linear(config.embedding_size + width + memory, config.embedding_size)
         self.output = nn.Linear(config.embedding_size, vocabulary)
-        self.words = nn.Linear(memory, config.embedding_size)
+        self.words = nn.Linear(seen or memory, config.embedding_size)
         self.output.weight = self.embedding.weight
 
     @property
@@ -86,27 +90,30 @@ class CaptionDecoder(EncoderDecoder):
         logits: Tensor = self.output(self.dropout(readout))
         return logits, torch.cat(all_weights, dim=1), state
 
-    def caption_loss(self, memory: Tensor, mask: Tensor, summary: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def caption_loss(
+        self, memory: Tensor, mask: Tensor, summary: Tensor, targets: tuple[Tensor, Tensor], seen: Tensor | None = None
+    ) -> Tensor:
         """Mean over tokens of -log p(token), teacher forced, with label smoothing in training.
 
-        In training the loss of the words predicted from the summary is added with its weight.
+        In training the loss of the words predicted from `seen`, or else from the summary, is added with its weight.
+        `targets` are the tokens that are read and those that follow.
         """
+        inputs, outputs = targets
         config = self.caption_config
         keys = self.attention.key(memory)
         logits, _, _ = self.decode_within(inputs, memory, keys, mask, self.first_state(summary))
         smoothing = config.label_smoothing if self.training else 0.0
-        targets = outputs.flatten()
-        loss = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=0, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits.flatten(0, 1), outputs.flatten(), ignore_index=0, label_smoothing=smoothing)
         if self.training and config.word_loss_weight:
-            loss = loss + config.word_loss_weight * self._word_loss(summary, outputs)
+            loss = loss + config.word_loss_weight * self._word_loss(summary if seen is None else seen, outputs)
         return loss
 
-    def _word_loss(self, summary: Tensor, targets: Tensor) -> Tensor:
-        """Mean over the words of a caption of -log p(word), predicted from the mean of the memory.
+    def _word_loss(self, seen: Tensor, targets: Tensor) -> Tensor:
+        """Mean over the words of a caption of -log p(word), predicted from what is seen as a whole, `[batch, size]`.
 
         An auxiliary loss that trains the convolutions before the attention has learnt where to look.
         """
-        log_probabilities = F.log_softmax(self.output(torch.tanh(self.words(summary))), dim=1)
+        log_probabilities = F.log_softmax(self.output(torch.tanh(self.words(seen))), dim=1)
         is_word = targets > EOS
         of_targets = log_probabilities.gather(1, targets) * is_word
         return -(of_targets.sum(dim=1) / is_word.sum(dim=1).clamp(min=1)).mean()

@@ -68,5 +68,5 @@ class Captioner(CaptionDecoder):
         with torch.autocast(memory.device.type, enabled=False):
             lengths = torch.full((len(memory),), memory.shape[1], device=memory.device)
             mask = length_mask(lengths, memory.shape[1])
-            loss = self.caption_loss(memory, mask, summary, batch.target_inputs, batch.target_outputs)
+            loss = self.caption_loss(memory, mask, summary, (batch.target_inputs, batch.target_outputs))
         return loss, ()

@@ -37,7 +37,7 @@ class VideoCaptioner(CaptionDecoder):
         self.frame = nn.Linear(self.num_places * channels, width)
         self.recurrent = RecurrentEncoder(config.cell, width, width, 1, bidirectional=True)
         self.place_size = channels + 2 * width
-        self.build_decoder(config, self.place_size, vocabulary)
+        self.build_decoder(config, self.place_size, vocabulary, seen=channels)
         self.action = nn.Linear(width, actions)
         self.next_action = nn.Linear(width, actions)
 
@@ -60,7 +60,7 @@ class VideoCaptioner(CaptionDecoder):
 
     def _encode(self, feeds: Tensors) -> Tensors:
         lengths = feeds["lengths"]
-        memory, read = self.encode_clips(feeds["frames"], lengths)
+        memory, read, _ = self.encode_clips(feeds["frames"], lengths)
         mask = self._places_mask(lengths, feeds["frames"].shape[1])
         state = self.first_state(self.summary(_masked_mean(memory, mask)))
         action, following = self.told_actions(read)
@@ -72,8 +72,12 @@ class VideoCaptioner(CaptionDecoder):
             "next_logits": following,
         }
 
-    def encode_clips(self, frames: Tensor, lengths: Tensor, may_mirror: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The memory `[batch, time * places, place_size]`, and the forward states `[batch, time, recurrent_size]`.
+    def encode_clips(
+        self, frames: Tensor, lengths: Tensor, may_mirror: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The memory, the forward states, and the strongest features of any place at any time.
+
+        They are `[batch, time * places, place_size]`, `[batch, time, recurrent_size]` and `[batch, channels]`.
 
         Args:
             frames: `[batch, time, rows, columns, 3]` of 0 to 255.
@@ -92,7 +96,9 @@ class VideoCaptioner(CaptionDecoder):
             states = self.recurrent(seen, lengths)
             around = states.unsqueeze(2).expand(-1, -1, self.num_places, -1)
             memory = torch.cat([cells, around], dim=3).flatten(1, 2)
-        return memory, states[:, :, : self.config.recurrent_size]
+            inside = length_mask(lengths, clips.shape[1])[:, :, None, None]
+            strongest = cells.masked_fill(~inside, 0.0).amax(dim=(1, 2))
+        return memory, states[:, :, : self.config.recurrent_size], strongest
 
     def told_actions(self, read: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[batch, time, actions]` after each frame: of what is being done, and of what comes next."""
@@ -113,11 +119,15 @@ class VideoCaptioner(CaptionDecoder):
 
     def loss(self, batch: VideoBatch, carried: State = ()) -> tuple[Tensor, State]:
         """The caption's loss, and with its weight the mean loss of both actions, told after every frame."""
-        memory, read = self.encode_clips(batch.frames, batch.lengths, batch.may_mirror if self.training else None)
+        mirror = batch.may_mirror if self.training else None
+        memory, read, strongest = self.encode_clips(batch.frames, batch.lengths, mirror)
         with torch.autocast(memory.device.type, enabled=False):
             mask = self._places_mask(batch.lengths, batch.frames.shape[1])
             summary = self.summary(_masked_mean(memory, mask))
-            loss = self.caption_loss(self.dropout(memory), mask, summary, batch.target_inputs, batch.target_outputs)
+            targets = batch.target_inputs, batch.target_outputs
+            loss = self.caption_loss(
+                self.dropout(memory), mask, summary, targets, F.dropout(strongest, self.config.dropout, self.training)
+            )
             if self.config.action_weight:
                 loss = loss + self.config.action_weight * self._action_loss(read, batch)
         return loss, ()

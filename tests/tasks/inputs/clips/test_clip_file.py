@@ -21,7 +21,7 @@ from service.tasks.inputs.clips.clip_file import facts_of_clip, read_clip_file, 
 from service.tasks.inputs.clips.facts import MAX_CLIP_PIXELS, MAX_FRAMES, ClipFacts, evenly, frames_in_time
 from service.tasks.inputs.json_input import effort_of, pixels_of
 from service.tasks.inputs.png import MAX_PNG_BYTES, PictureSize
-from tests.tiny_clips import apng_of, as_json, as_pictures, gif_of, square_clip
+from tests.tasks.inputs.clips.tiny_clips import apng_of, as_json, as_pictures, gif_of, square_clip
 from tests.tiny_pictures import png_of
 
 FRAMES = square_clip("red", ("moves left", "moves right"), 7)
