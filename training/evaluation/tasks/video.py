@@ -12,7 +12,7 @@ import numpy as np
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import TaskOptions, VideoOptions
 from service.tasks.core.task import Clip
-from service.tasks.inputs.clips.clip_file import Pixels
+from service.tasks.inputs.png import Pixels
 from training.data.records import CaptionedClip
 from training.evaluation.analysis.clip_attention import draw_clip_attention
 from training.evaluation.analysis.errors import caption_errors
@@ -127,12 +127,14 @@ def first_part(frames: Pixels, share: float = _HALF) -> Pixels:
 
 def middle_frame(frames: Pixels) -> Pixels:
     """The middle frame alone."""
-    return frames[len(frames) // 2][None]
+    middle = len(frames) // 2
+    return frames[middle : middle + 1]
 
 
 def shuffled(frames: Pixels) -> Pixels:
     """The frames in a random order, the same for equally many of them."""
-    return frames[np.random.default_rng(len(frames)).permutation(len(frames))]
+    mixed: Pixels = frames[np.random.default_rng(len(frames)).permutation(len(frames))]
+    return mixed
 
 
 def told_of(job: Job, records: Sequence[CaptionedClip], change: Callable[[Pixels], Pixels]) -> list[Any]:

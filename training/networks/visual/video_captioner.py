@@ -144,14 +144,16 @@ class VideoCaptioner(CaptionDecoder):
 
     def _by_frame(self, values: Tensor) -> Tensor:
         """`[batch, time * places, size]` -> `[batch, time, places * size]`."""
-        return values.unflatten(1, (-1, self.num_places)).flatten(2)
+        by_frame: Tensor = values.unflatten(1, (-1, self.num_places)).flatten(2)
+        return by_frame
 
 
 def _mean_loss(logits: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
     """Mean of -log p(label) over the valid frames of rows that have a label; 0 where none has."""
     wanted = labels.unsqueeze(1).expand(inside.shape).masked_fill(~inside, NO_LABEL)
     total = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=NO_LABEL, reduction="sum")
-    return total / (wanted != NO_LABEL).sum().clamp(min=1)
+    mean: Tensor = total / (wanted != NO_LABEL).sum().clamp(min=1)
+    return mean
 
 
 def _masked_mean(memory: Tensor, mask: Tensor) -> Tensor:

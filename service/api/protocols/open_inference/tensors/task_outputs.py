@@ -116,7 +116,10 @@ class TagOutputs:
 class TextOutputs:
     """A text for each input, a translation or a caption, and its score."""
 
-    metadata = (TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH), TensorMetadata("score", "FP32", _BATCH))
+    metadata: tuple[TensorMetadata, ...] = (
+        TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH),
+        TensorMetadata("score", "FP32", _BATCH),
+    )
     labels: Mapping[str, Sequence[str]] = {}
 
     def __init__(self) -> None:
