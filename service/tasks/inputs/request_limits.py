@@ -42,7 +42,8 @@ class RequestLimits:
             for index, value in enumerate(inputs):
                 num_seen += pixels_of(value)
                 if num_seen > self.max_pixels:
-                    sent = f"{len(inputs)} inputs with {num_pixels:,} pixels"
+                    what = "pictures" if {_key_of(each) for each in inputs} == {"png"} else "inputs"
+                    sent = f"{len(inputs)} {what} with {num_pixels:,} pixels"
                     error = _too_much(sent, self.max_pixels, "UNROLL_MAX_PIXELS_PER_REQUEST", num_pixels, len(inputs))
                     raise error.under(index, _key_of(inputs[index]))
 
