@@ -26,6 +26,7 @@ _PLACES: Final[dict[str, tuple[str, str]]] = {
     "generation": ("prompt", HIDDEN_STATES),
     "translation": ("encoder", "memory"),
     "captioning": ("encoder", "memory"),
+    "video": ("encoder", "memory"),
 }
 
 

@@ -8,7 +8,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 #: Every task that a bundle can be for. Each has a class of options below, and a place in the union `TaskOptions`.
 TaskName = Literal[
-    "tagging", "classification", "translation", "generation", "forecasting", "captioning", "transcription", "parsing"
+    "tagging",
+    "classification",
+    "translation",
+    "generation",
+    "forecasting",
+    "captioning",
+    "transcription",
+    "parsing",
+    "video",
 ]
 
 #: The quantile that is the point forecast of a model that forecasts quantiles.
@@ -225,6 +233,30 @@ class CaptioningOptions(OptionsOfTask):
         return "looks at the whole picture for every word that it writes"
 
 
+class VideoOptions(OptionsOfTask):
+    """How clips are read, the grid of places of each frame that attention is over, and defaults of beam search.
+
+    The labels of the manifest are the actions. Scores of captions are divided as for translations.
+    """
+
+    graphs: ClassVar = ("encoder", "decoder_step")
+    has_labels: ClassVar = True
+    needs_state: ClassVar = True
+
+    task: Literal["video"] = "video"
+    image_rows: int = Field(ge=1, le=256, description="size that frames are resized to")
+    image_columns: int = Field(ge=1, le=256)
+    grid_rows: int = Field(ge=1)
+    grid_columns: int = Field(ge=1)
+    max_frames: int = Field(ge=1, le=64, description="frames of a clip that are read, evenly spread")
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+    @property
+    def why_whole(self) -> str:
+        return "looks at all frames of a clip for every word that it writes"
+
+
 class TranscriptionOptions(OptionsOfTask):
     """Speech recognition: what the encoder reads, and how its outputs become text. The blank is token 0.
 
@@ -317,7 +349,8 @@ TaskOptions = Annotated[
     | ForecastingOptions
     | CaptioningOptions
     | TranscriptionOptions
-    | ParsingOptions,
+    | ParsingOptions
+    | VideoOptions,
     Field(discriminator="task"),
 ]
 

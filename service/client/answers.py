@@ -134,6 +134,46 @@ class Captioning(Answer):
     attention: PictureAttention | None = None
 
 
+class ScoredAction(Answer):
+    """An action, and its probability."""
+
+    label: str
+    score: float
+
+
+class ClipAttention(Answer):
+    """`weights[i][j]`: attention to each of `rows` x `columns` places of frame j when token i was chosen."""
+
+    tokens: list[str]
+    rows: int
+    columns: int
+    weights: list[list[list[float]]]
+
+
+class Moments(Answer):
+    """The probability of each action after each frame that was read, in the order of `labels`."""
+
+    labels: list[str]
+    action: list[list[float]]
+    next_action: list[list[float]]
+
+
+class Video(Answer):
+    """The best caption of a clip, with `score` as in a translation, the action and the one that comes next.
+
+    `frames` are the numbers of the frames that were read, of `num_frames`.
+    """
+
+    text: str
+    score: float | None = None
+    action: ScoredAction
+    next_action: ScoredAction
+    num_frames: int
+    frames: list[int]
+    attention: ClipAttention | None = None
+    moments: Moments | None = None
+
+
 class Forecasting(Answer):
     """The steps after the last frame: `forecast[step][channel]`, `quantiles["0.9"][step][channel]`."""
 
@@ -177,7 +217,7 @@ class OtherPrediction(Answer):
 
 
 AnyPrediction = (
-    Classification | Tagging | Parsing | Translation | Captioning | Forecasting | Transcript | OtherPrediction
+    Classification | Tagging | Parsing | Translation | Captioning | Video | Forecasting | Transcript | OtherPrediction
 )
 
 #: What the predictions of each task are.
@@ -187,6 +227,7 @@ PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "parsing": Parsing,
     "translation": Translation,
     "captioning": Captioning,
+    "video": Video,
     "forecasting": Forecasting,
     "transcription": Transcript,
 }

@@ -23,14 +23,15 @@ class Frames:
     times: Sequence[str | float] | None = None
 
 
-#: A text; its words; frames; the bytes of a WAV or PNG file; the path of one; or the JSON object itself.
+#: A text; its words; frames; the bytes of a WAV, PNG or GIF file; the path of one; or the JSON object itself.
 Input = str | Sequence[str] | Frames | bytes | Path | Mapping[str, Any]
 
 V = TypeVar("V")
 _PNG = b"\x89PNG"
+_GIFS = (b"GIF87a", b"GIF89a")
 #: First bytes of WAV, FLAC, Ogg, AIFF, AU and MP3 files.
 _SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
-_KINDS = "a text, a list of words, Frames(rows), bytes or the path of a WAV or PNG file"
+_KINDS = "a text, a list of words, Frames(rows), bytes or the path of a WAV, PNG or GIF file"
 
 
 def json_inputs(inputs: Input | Sequence[Input]) -> Any:
@@ -133,10 +134,10 @@ def _plain(value: Any) -> Any:
 
 
 def _file_object(content: bytes, field: str) -> dict[str, str]:
-    kinds = ((_SOUNDS, "wav"), (_PNG, "png"))
+    kinds = ((_SOUNDS, "wav"), (_PNG, "png"), (_GIFS, "clip"))
     kind = next((name for magic, name in kinds if content.startswith(magic)), None)
     if kind is None:
-        raise _invalid(field, "these bytes are neither a sound (WAV, FLAC, Ogg, MP3, AIFF, AU) nor a PNG file")
+        raise _invalid(field, "these bytes are neither a sound (WAV, FLAC, Ogg, MP3, AIFF, AU) nor a PNG or GIF file")
     return {kind: base64.b64encode(content).decode("ascii")}
 
 

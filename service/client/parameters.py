@@ -14,11 +14,12 @@ class PredictParameters(TypedDict, total=False):
     conllu: bool  # parsing: also the sentence as CoNLL-U
     return_hidden: bool  # tagging, parsing and classification: also the hidden state, as a vector
     normalize: bool  # scale that vector to length 1
-    num_beams: int  # translation and captioning, as all below: 1 is greedy
+    num_beams: int  # translation, captioning and video, as all below: 1 is greedy
     max_new_tokens: int
     length_penalty: float
     return_score: bool
     return_attention: bool
+    return_moments: bool  # video: also the actions after each frame
     words: bool  # transcription, as all below: also the words, with their times
     endpoint_ms: float
     language_model_weight: float

@@ -156,6 +156,18 @@ def _seq2seq(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerCo
     return [*found, _as_json("attention")] if parameters.get("return_attention") else found
 
 
+def _video(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
+    found = _seq2seq(manifest, parameters)
+    for name in ("action", "next_action"):
+        found.append(AnswerColumn(name, "text", partial(_of_action, name, "label")))
+        found.append(AnswerColumn(f"{name}_score", "number", partial(_of_action, name, "score")))
+    return [*found, _as_json("moments")] if parameters.get("return_moments") else found
+
+
+def _of_action(name: str, key: str, answer: dict[str, Any]) -> Any:
+    return answer[name][key]
+
+
 def _transcription(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
     del manifest
     found = [_plain("text", "text"), _plain("confidence", "number")]
@@ -203,6 +215,7 @@ _COLUMNS: Mapping[str, Callable[[Manifest, Mapping[str, Any]], list[AnswerColumn
     "parsing": _parsing,
     "translation": _seq2seq,
     "captioning": _seq2seq,
+    "video": _video,
     "forecasting": _forecasting,
     "transcription": _transcription,
     "generation": _generation,

@@ -1,4 +1,4 @@
-"""Cells of a table as inputs of a model: text, words, frames of numbers, sounds and pictures."""
+"""Cells of a table as inputs of a model: text, words, frames of numbers, sounds, pictures and clips."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from service.bundle.manifest import Manifest
 from service.errors import InvalidInput, UnrollError
-from service.tasks.core.task import Picture, PredictInput
+from service.tasks.core.task import Clip, Picture, PredictInput
 from service.tasks.inputs.json_input import plain_value
 from service.tasks.inputs.sound_file import read_sound
 
 #: What a model takes.
-InputKind = Literal["text", "frames", "wav", "png"]
+InputKind = Literal["text", "frames", "wav", "png", "clip"]
 
 #: Usual names of the column of inputs, the most likely first.
 _USUAL: Mapping[InputKind, tuple[str, ...]] = {
@@ -28,6 +28,7 @@ _USUAL: Mapping[InputKind, tuple[str, ...]] = {
     "frames": ("frames", "values", "inputs"),
     "wav": ("wav", "audio", "bytes", "sound"),
     "png": ("png", "image", "bytes", "picture"),
+    "clip": ("clip", "gif", "video", "bytes"),
 }
 
 
@@ -45,6 +46,8 @@ def input_kind(manifest: Manifest) -> InputKind:
     """What the model of a manifest takes."""
     if manifest.task == "captioning":
         return "png"
+    if manifest.task == "video":
+        return "clip"
     signal = getattr(manifest.options, "signal", None)
     if manifest.task == "forecasting" or (signal is not None and signal.kind == "frames"):
         return "frames"
@@ -89,7 +92,13 @@ def listed(columns: Sequence[str]) -> str:
     return ", ".join(map(repr, columns)) or "none"
 
 
-_CALLED: Mapping[InputKind, str] = {"text": "texts", "frames": "frames", "wav": "sounds", "png": "pictures"}
+_CALLED: Mapping[InputKind, str] = {
+    "text": "texts",
+    "frames": "frames",
+    "wav": "sounds",
+    "png": "pictures",
+    "clip": "clips",
+}
 
 
 def row_values(cells: Sequence[Any], kind: InputKind) -> list[PredictInput | UnrollError]:
@@ -119,7 +128,13 @@ def is_missing(cell: Any) -> bool:
     )
 
 
-_ONE: Mapping[InputKind, str] = {"text": "text", "frames": "sequence", "wav": "sound", "png": "picture"}
+_ONE: Mapping[InputKind, str] = {
+    "text": "text",
+    "frames": "sequence",
+    "wav": "sound",
+    "png": "picture",
+    "clip": "clip",
+}
 
 
 def _text(cell: Any) -> PredictInput:
@@ -182,6 +197,16 @@ def _picture(cell: Any) -> PredictInput:
     return plain_value({"png": content}) if isinstance(content, str) else Picture(content)
 
 
+def _clip(cell: Any) -> PredictInput:
+    """The bytes of a GIF or animated PNG file, or its base64; or frames uint8 `[time, rows, columns, 3]`."""
+    if isinstance(cell, np.ndarray) and cell.dtype == np.uint8 and cell.ndim == 4:
+        if cell.shape[3] != 3 or 0 in cell.shape:
+            raise InvalidInput(f"the frames of a clip are [time, rows, columns, 3], not {list(cell.shape)}")
+        return Clip(frames=cell)
+    content = _content(cell, "clip")
+    return plain_value({"clip": content}) if isinstance(content, str) else Clip((content,))
+
+
 def _content(cell: Any, name: str) -> str | bytes:
     if isinstance(cell, Mapping):  # as in a request, or as Hugging Face data sets store files
         cell = cell.get(name, cell.get("bytes"))
@@ -201,4 +226,5 @@ _READERS: Mapping[InputKind, Callable[[Any], PredictInput]] = {
     "frames": _frames,
     "wav": _sound,
     "png": _picture,
+    "clip": _clip,
 }

@@ -14,6 +14,7 @@ from service.tasks.inputs.json_input import plain_value
 from service.tasks.parsing.parsing import Parsing
 from service.tasks.seq2seq.captioning import Captioning
 from service.tasks.seq2seq.translation import Translation
+from service.tasks.seq2seq.video import Video
 from service.tasks.single_pass.classification import Classification
 from service.tasks.single_pass.forecasting import Forecasting
 from service.tasks.single_pass.tagging import Tagging
@@ -31,6 +32,7 @@ TASKS: dict[TaskName, type[AnyTask]] = {
     "captioning": Captioning,
     "transcription": Transcription,
     "parsing": Parsing,
+    "video": Video,
 }
 
 

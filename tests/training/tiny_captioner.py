@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,9 +15,11 @@ from tests.training.exportable import lively, words_tokenizer
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
 from training.evaluation.task import Question
-from training.networks.captioner import Captioner
+from training.networks.visual.captioner import Captioner
 from training.onnx_graph.manifest_draft import BundleDraft
 from training.publish.export import Exported, export_bundle
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=6)
 
@@ -27,7 +29,11 @@ def captioner(augment: PictureConfig | None = None, **changes: Any) -> Captioner
     sizes = {"image_rows": 16, "image_columns": 24, "channels": [5, 6], "convolutions": 2}
     sizes |= {"embedding_size": 7, "hidden_size": 9, "attention_size": 8}
     config = CaptionerConfig.model_validate({**sizes, **changes})
-    network = lively(Captioner(config, augment or PictureConfig(), words_tokenizer().vocabulary_size))
+    return with_statistics(lively(Captioner(config, augment or PictureConfig(), words_tokenizer().vocabulary_size)))
+
+
+def with_statistics(network: NetworkT) -> NetworkT:
+    """The network with running statistics of normalisation as training would leave them, ready for evaluation."""
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

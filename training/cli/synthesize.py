@@ -1,4 +1,4 @@
-"""The commands `synthesize ...`: make sound for training."""
+"""The commands `synthesize ...`: make sound and clips for training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.cli.options import Jobs, friendly_errors, say
 
 synthesize_app = typer.Typer(
     no_args_is_help=True,
-    help="Make sound for training: synthetic speech, connected digits, streams with keywords.\n\n"
+    help="Make data for training: synthetic speech, connected digits, streams with keywords, moving pictures.\n\n"
     "Example: unroll synthesize digits --out digits --count 4000",
 )
 
@@ -144,3 +144,28 @@ def streams(
         from training.synthesis.keyword_streams import StreamRequest, synthesize_keyword_streams
 
         typer.echo(synthesize_keyword_streams(StreamRequest(words, prompts, leave_out, seed, rate), hours, out))
+
+
+@synthesize_app.command("moving-pictures")
+def moving_pictures(
+    out: Annotated[Path, typer.Option("--out", help="Table to write; the frames go into a .npz file beside it.")],
+    names: Annotated[Path, typer.Option("--names", help="Things to show, one a line, as their captions name them.")],
+    pictures: Annotated[
+        str, typer.Option("--pictures", help="Public data set of pictures by several vendors.")
+    ] = "emoji_captions",
+    split: Annotated[str, typer.Option("--split", help="Part of the data set: train or dev.")] = "train",
+    vendors: Annotated[str, typer.Option("--vendors", help="Whose pictures to take.")] = "google,twitter",
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of clips.")] = 4000,
+    seed: Seed = 1,
+) -> None:
+    """Make clips of 16 frames in which one or two things move, grow, shrink, turn or stay, and then do something else.
+
+    unroll synthesize moving-pictures --names names.txt --out clips/train.tsv --count 4000
+
+    Writes a table (clip, caption, action, next) and the frames beside it. What is done second follows from what is
+    done first in four of five clips.
+    """
+    with friendly_errors():
+        from training.synthesis.moving_pictures import PicturesRequest, synthesize_moving_pictures
+
+        typer.echo(synthesize_moving_pictures(PicturesRequest(pictures, split, vendors, names, count, seed), out))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -296,10 +296,9 @@ class ForecasterConfig(NetworkTable):
         return self
 
 
-class CaptionerConfig(NetworkTable):
-    """Convolutional encoder; recurrent decoder with attention over places of the picture."""
+class CaptionConfig(NetworkTable):
+    """Base of the networks that describe what they see: convolutions, and a recurrent decoder with attention."""
 
-    task: Literal["captioning"] = "captioning"
     cell: Cell = "lstm"
     image_rows: int = Field(default=64, ge=8, le=1024, description="size that pictures are resized to")
     image_columns: int = Field(default=64, ge=8, le=1024)
@@ -319,9 +318,7 @@ class CaptionerConfig(NetworkTable):
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     word_loss_weight: float = Field(
-        default=0.5,
-        ge=0,
-        description="weight of predicting the bag of words of the caption from the mean of the picture",
+        default=0.5, ge=0, description="weight of predicting the words of the caption from the mean of the memory"
     )
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
@@ -336,11 +333,17 @@ class CaptionerConfig(NetworkTable):
         return self.image_columns >> len(self.channels)
 
     @model_validator(mode="after")
-    def _whole_places(self) -> CaptionerConfig:
+    def _whole_places(self) -> Self:
         step = 1 << len(self.channels)
         if self.image_rows % step or self.image_columns % step:
             raise ValueError(f"image_rows and image_columns must be multiples of {step}: each stage halves them")
         return self
+
+
+class CaptionerConfig(CaptionConfig):
+    """Convolutional encoder; recurrent decoder with attention over places of the picture."""
+
+    task: Literal["captioning"] = "captioning"
 
 
 class TranscriberConfig(NetworkTable):

@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,34 +18,12 @@ from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
 from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
-from training.config.networks import (
-    CaptionerConfig,
-    ClassifierConfig,
-    ForecasterConfig,
-    LanguageModelConfig,
-    NetworkTable,
-    Strict,
-    TaggerConfig,
-    TranscriberConfig,
-    TranslatorConfig,
-)
-from training.config.parser import ParserConfig
+from training.config.network_tables import NetworkConfig
+from training.config.networks import NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
 
-#: The table `[network]`, by the task of the recipe.
-NetworkConfig = Annotated[
-    TaggerConfig
-    | ClassifierConfig
-    | TranslatorConfig
-    | LanguageModelConfig
-    | ForecasterConfig
-    | CaptionerConfig
-    | TranscriberConfig
-    | ParserConfig,
-    Field(discriminator="task"),
-]
 TableT = TypeVar("TableT", bound=NetworkTable)
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -62,6 +40,7 @@ _OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
     "generation": ("lm", "language-model", "text-generation"),
     "forecasting": ("time-series", "timeseries", "series"),
     "captioning": ("image-to-text", "captions"),
+    "video": ("video-captioning", "action-recognition", "action-prediction", "clips"),
     "transcription": ("asr", "speech", "speech-recognition", "speech-to-text", "stt", "ctc"),
     "parsing": ("parser", "dependency", "dependency-parsing", "dependencies", "treebank", "syntax"),
 }

@@ -31,6 +31,8 @@ from training.data.formats.tables import Table, pick_column, read_table, take_co
 from training.data.read import detect_format, log_report, read_located
 from training.data.readers.cells.numbers import NumberReader
 from training.data.readers.classification import TEXT_COLUMNS, likely_text_column
+from training.data.readers.clips.reading import FILE_COLUMNS as CLIP_COLUMNS
+from training.data.readers.clips.reading import frames_in, png_text
 from training.data.readers.frame_rows import (
     GROUP_COLUMNS,
     SEQUENCE_COLUMNS,
@@ -317,6 +319,18 @@ def _encoded(kind: str, path: Path, line: int | None, content: Callable[[], byte
     return {kind: base64.b64encode(data).decode("ascii")}
 
 
+def _read_clips(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
+    """Clips as files; or each clip of an array `[clips, time, rows, columns, 3]`, its frames as PNG files."""
+    if path.suffix.lower() == ".npz" or (path.is_file() and not _is_clip(path) and path.with_suffix(".npz").is_file()):
+        clips = frames_in(path.with_suffix(".npz"))
+        return [(number, {"pictures": [png_text(frame) for frame in clip]}) for number, clip in enumerate(clips, 1)]
+    return _read_files(path, options, wanted, "clip", CLIP_COLUMNS, _is_clip)
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.casefold() in (".gif", ".apng", ".png")
+
+
 def _is_png(path: Path) -> bool:
     return path.suffix.casefold() == ".png"
 
@@ -331,5 +345,6 @@ _READERS: dict[str, _Reader] = {
     "forecasting": _read_series,
     "frames": _read_frames,
     "waveform": partial(_read_files, kind="wav", usual=SOUND_COLUMNS, fits=is_sound),
+    "video": _read_clips,
     "captioning": partial(_read_files, kind="png", usual=PICTURE_COLUMNS, fits=_is_png),
 }

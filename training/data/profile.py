@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from training.data.channels import ChannelProfile
 from training.data.formats.options import Located
 from training.data.records import (
+    CaptionedClip,
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
@@ -101,8 +102,8 @@ def _units(located: Located) -> Iterator[Unit]:
             yield Unit(line, len(values), record.keys, (), (label,), (label,), LENGTH_UNITS[record.kind])
         case Utterance(values, text):
             yield Unit(line, len(values), record.keys, tuple(text.split()), (), (text,), LENGTH_UNITS[record.kind])
-        case CaptionedPicture(_, caption):
-            yield _unit_of_text(located, caption, (), (caption,))
+        case CaptionedPicture() | CaptionedClip():
+            yield _unit_of_caption(located, record)
         case SentencePair(source, target):
             tokens = (*source.split(), *target.split())
             yield Unit(line, len(source.split()), record.keys, tokens, (), None)
@@ -126,6 +127,13 @@ def _unit_of_sentence(record: TaggedSentence | ParsedSentence, line: int) -> Uni
 def _unit_of_text(located: Located, text: str, labels: tuple[str, ...], decision: tuple[str, ...]) -> Unit:
     tokens = tuple(text.split())
     return Unit(located.line, len(tokens), located.record.keys, tokens, labels, decision)
+
+
+def _unit_of_caption(located: Located, record: CaptionedPicture | CaptionedClip) -> Unit:
+    if isinstance(record, CaptionedPicture):
+        return _unit_of_text(located, record.caption, (), (record.caption,))
+    told, words = (record.action, f"next: {record.next_action}"), tuple(record.caption.split())
+    return Unit(located.line, len(record.frames), record.keys, words, told, (record.caption, *told), "frames")
 
 
 def _units_of_lines(first_line: int, text: str) -> Iterator[Unit]:

@@ -16,6 +16,7 @@ from training.data.formats.slot_folder import find_part
 from training.data.formats.transcript_form import transcript_lines
 from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
+from training.data.readers.clips.reading import read_clips
 from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format
@@ -65,6 +66,7 @@ _ONE_READER: dict[TaskName, Callable[[Path, Format, ReadOptions, Report], list[L
     "transcription": read_speech,
     "forecasting": read_series,
     "parsing": read_parsed,
+    "video": read_clips,
 }
 
 
@@ -252,7 +254,7 @@ def _read(
             return read_parallel(path, paths[1], report, options.encoding)
         case "translation", _:
             return read_pair_table(path, file_format, options, report)
-        case (("captioning" | "transcription" | "forecasting" | "parsing"), _):
+        case (("captioning" | "transcription" | "forecasting" | "parsing" | "video"), _):
             return _ONE_READER[task](path, file_format, options, report)
         case "generation", "csv" | "tsv" | "jsonl":
             return read_table_text(path, file_format, options, report)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.tasks.core.task import Frames, Picture, Waveform
+from service.tasks.core.task import Clip, Frames, Picture, Waveform
 
 Words = tuple[str, ...]
 
@@ -151,6 +151,29 @@ class CaptionedPicture(NamedTuple):
         return (hashlib.sha1(self.png, usedforsecurity=False).hexdigest(),)
 
 
+class CaptionedClip(NamedTuple):
+    """Clip with a caption, the action that it begins with and the one that comes next.
+
+    `frames` are uint8 `[time, rows, columns, 3]`; `group` is the source, if the data names it.
+    """
+
+    frames: NDArray[np.uint8]
+    caption: str
+    action: str
+    next_action: str
+    group: str = ""
+
+    @property
+    def value(self) -> Clip:
+        """Input as a task takes it."""
+        return Clip(frames=self.frames)
+
+    @property
+    def keys(self) -> Words:
+        """Those of the frames."""
+        return (hashlib.sha1(np.ascontiguousarray(self.frames).tobytes(), usedforsecurity=False).hexdigest(),)
+
+
 class Passage(NamedTuple):
     """Running text for a language model: a file, or one document of it."""
 
@@ -189,6 +212,7 @@ Record = (
     | Utterance
     | SentencePair
     | CaptionedPicture
+    | CaptionedClip
     | Passage
     | Series
 )

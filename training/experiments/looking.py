@@ -17,7 +17,7 @@ from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.networks.captioner import Captioner
+from training.networks.visual.captioner import Captioner
 from training.preprocessing.batches import CaptioningBatch
 
 IntArray = NDArray[Any]

@@ -1,4 +1,4 @@
-"""The base class of translator and captioner: a recurrent decoder with attention over the memory of an encoder."""
+"""The base class of translator and captioners: a recurrent decoder with attention over the memory of an encoder."""
 
 from __future__ import annotations
 
@@ -39,12 +39,18 @@ class EncoderDecoder(Network):
         return logits.squeeze(1), weights.squeeze(1), after
 
     def _decoder_step_graph(
-        self, memory_size: int, key_size: int, vocabulary: int, further: tuple[TensorSpec, ...] = ()
+        self,
+        memory_size: int,
+        key_size: int,
+        vocabulary: int,
+        further: tuple[TensorSpec, ...] = (),
+        places: tuple[int, ...] = (),
     ) -> NetworkGraph:
+        """The graph `decoder_step`, with `further` outputs; `places` is the grid of each step of the memory."""
         memory = float32("memory", "batch", "time", memory_size)
         keys = float32("memory_keys", "batch", "time", key_size)
         inputs = [int64("token", "batch"), memory, keys, int64("lengths", "batch"), *self.state_inputs()]
-        outputs = [float32("logits", "batch", vocabulary), float32("attention", "batch", "time")]
+        outputs = [float32("logits", "batch", vocabulary), float32("attention", "batch", "time", *places)]
         return NetworkGraph(self._decoder_step, tuple(inputs), (*outputs, *further, *self.state_outputs()))
 
     def _decoder_step(self, feeds: Tensors) -> Tensors:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
 from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
@@ -17,7 +16,8 @@ from training.networks.tagger import Tagger
 from training.networks.transcriber import Transcriber
 from training.networks.transducer import Transducer
 from training.networks.translator import Translator
-from training.onnx_graph.captioner import write_captioner_encoder, write_captioner_step
+from training.networks.visual.captioner import Captioner
+from training.networks.visual.video_captioner import VideoCaptioner
 from training.onnx_graph.classifier import write_classifier
 from training.onnx_graph.forecaster import write_forecaster
 from training.onnx_graph.language_model import write_prompt, write_step
@@ -28,6 +28,8 @@ from training.onnx_graph.tagger import write_tagger
 from training.onnx_graph.transcriber import write_transcriber
 from training.onnx_graph.transducer import write_joint, write_predictor, write_transducer_encoder
 from training.onnx_graph.translator import write_translator_encoder, write_translator_step
+from training.onnx_graph.visual.captioner import write_captioner_encoder, write_captioner_step
+from training.onnx_graph.visual.video_captioner import write_video_encoder, write_video_step
 
 #: For each network the writers of its graphs.
 WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] = {
@@ -36,6 +38,7 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     SignalClassifier: {"classifier": write_signal_classifier},
     Translator: {"encoder": write_translator_encoder, "decoder_step": write_translator_step},
     Captioner: {"encoder": write_captioner_encoder, "decoder_step": write_captioner_step},
+    VideoCaptioner: {"encoder": write_video_encoder, "decoder_step": write_video_step},
     Forecaster: {"forecaster": write_forecaster},
     Transcriber: {"encoder": write_transcriber},
     Transducer: {"encoder": write_transducer_encoder, "predictor": write_predictor, "joint": write_joint},

@@ -136,6 +136,27 @@ class CaptioningBatch(Batch):
 
 
 @dataclass(frozen=True)
+class VideoBatch(Batch):
+    """`frames` `[batch, time, rows, columns, 3]` of uint8; `lengths`, `actions`, `next_actions` `[batch]`.
+
+    `may_mirror` is `[batch]` of bool; targets as of a translation.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    may_mirror: Tensor
+    actions: Tensor
+    next_actions: Tensor
+    target_inputs: Tensor
+    target_outputs: Tensor
+
+    @property
+    def num_terms(self) -> int:
+        """One per token of the caption, its end included."""
+        return int(self.target_outputs.count_nonzero())
+
+
+@dataclass(frozen=True)
 class LanguageBatch(Batch):
     """`targets` is `inputs` one step later, both `[batch, window]`; rows continue those of the batch before."""
 

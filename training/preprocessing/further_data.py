@@ -15,8 +15,10 @@ from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
 from training.data.public.named_dataset import NamedDataset
 from training.data.read import read_records
-from training.data.records import CaptionedPicture, LabelledSignal, Record, Utterance
+from training.data.records import CaptionedClip, CaptionedPicture, LabelledSignal, Record, Utterance
 
+#: Records of files that an index names.
+NAMING_FILES = (LabelledSignal, CaptionedPicture, CaptionedClip, Utterance)
 _TIMES = re.compile(r"(?P<name>.*\S)\s+x(?P<times>\d{1,3})")
 _WILD = re.compile(r"[*?\[]")
 
@@ -79,7 +81,7 @@ def _named(recipe: Recipe, entry: NamedDataset, kind: type[Record], times: int) 
 
 def _own(recipe: Recipe, path: Path, kind: type[Record], times: int) -> FurtherData:
     records = _of_kind(read_records(recipe.task, path, recipe.data.read), kind, str(path))
-    names_files = issubclass(kind, LabelledSignal | CaptionedPicture | Utterance)
+    names_files = issubclass(kind, NAMING_FILES)
     digests = file_digests(f"also/{path.parent.name}", path, names_files)
     return FurtherData(path.name, records * times, digests)
 

@@ -18,9 +18,9 @@ from training.data.public.named_dataset import NamedDataset
 from training.data.read import read_passages, read_records, split_paths
 from training.data.readers.series import follows
 from training.data.readers.text import spelt_out, turned_round
-from training.data.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence, Utterance
+from training.data.records import Passage, Record, TaggedSentence
 from training.data.split import Parts, shortened
-from training.preprocessing.further_data import named_digests, read_further, times_read
+from training.preprocessing.further_data import NAMING_FILES, named_digests, read_further, times_read
 from training.preprocessing.windows import continued, one_series
 
 #: Joins the names, licences and attributions of several data sets.
@@ -188,7 +188,7 @@ def _own(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None) -> Ru
 
 def _digests(config: DataConfig, records: Sequence[Record]) -> dict[str, str]:
     named = {"train": config.train, "dev": config.dev}
-    names_files = bool(records) and isinstance(records[0], LabelledSignal | CaptionedPicture | Utterance)
+    names_files = bool(records) and isinstance(records[0], NAMING_FILES)
     paths = [(split, part) for split, given in named.items() if given for part in split_paths(given, config.read)]
     found: dict[str, str] = {}
     for split, path in paths:

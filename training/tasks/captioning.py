@@ -22,8 +22,8 @@ from training.config.recipe import Recipe, TokenizerConfig
 from training.data.records import CaptionedPicture
 from training.evaluation.task import Question, TrainingTask
 from training.evaluation.tasks.captioning import CaptioningEvaluation
-from training.networks.captioner import Captioner
 from training.networks.network import Network
+from training.networks.visual.captioner import Captioner
 from training.preprocessing.batches import CaptioningBatch
 from training.preprocessing.batching import Bucketed, Order, ids_tensor
 from training.preprocessing.vocabulary import Vocabulary, fit_subwords
@@ -109,7 +109,7 @@ class CaptioningSet(Bucketed):
         self._captions = [encode(record.caption)[: limit - 1] for record in records]
         super().__init__([max(len(ids), SHORT_CAPTION_TOKENS) for ids in self._captions], batch_size, seed)
         unless = set(augment.mirror_unless)
-        self._may_mirror = np.array([unless.isdisjoint(_words(record.caption)) for record in records])
+        self._may_mirror = np.array([unless.isdisjoint(words_of_caption(record.caption)) for record in records])
 
     def batch(self, indices: Order) -> CaptioningBatch:
         captions = [self._captions[i] for i in indices]
@@ -126,7 +126,7 @@ def captioning_vocabulary(config: TokenizerConfig, records: Sequence[CaptionedPi
     return Vocabulary({"target": fit_subwords([record.caption for record in records], config)})
 
 
-def _words(caption: str) -> list[str]:
+def words_of_caption(caption: str) -> list[str]:
     """Its words in lower case, without punctuation."""
     return re.findall(r"\w+", caption.lower())
 

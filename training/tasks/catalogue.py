@@ -18,6 +18,7 @@ from training.tasks.signals import SignalTask
 from training.tasks.tagging import TaggingTask
 from training.tasks.transcription import TranscriptionTask
 from training.tasks.translation import TranslationTask
+from training.tasks.video import VideoTask
 
 TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "tagging": TaggingTask(),
@@ -28,6 +29,7 @@ TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "captioning": CaptioningTask(),
     "transcription": TranscriptionTask(),
     "parsing": ParsingTask(),
+    "video": VideoTask(),
 }
 #: Named classification in recipes, like that of texts.
 SIGNALS: Final = SignalTask()

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from training.config.networks import ForecasterConfig
 from training.config.recipe import Recipe
 from training.data.records import (
+    CaptionedClip,
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
@@ -45,6 +46,7 @@ _TRIES: Final = 200
 _LONGEST_S: Final = 1.0
 _MOST_FRAMES: Final = 256
 _PICTURE_SIZE: Final = 64
+_CLIP_FRAMES: Final = 8
 
 
 def invented_records(recipe: Recipe, train: Sequence[Record], dev: Sequence[Record]) -> list[Record]:
@@ -65,6 +67,9 @@ def invented_records(recipe: Recipe, train: Sequence[Record], dev: Sequence[Reco
             return [speech[0]._replace(values=values, text="", group="") for values in made]
         case CaptionedPicture():
             return [CaptionedPicture(_picture(chance), "") for _ in range(NUM_EXAMPLES)]
+        case CaptionedClip():
+            size = (first.frames.shape[1], first.frames.shape[2])
+            return [CaptionedClip(_clip(chance, size), "", "", "") for _ in range(NUM_EXAMPLES)]
         case Series():
             return [_series(first, recipe.network_as(ForecasterConfig), recipe.seed)]
         case _:
@@ -169,6 +174,22 @@ def _picture(chance: random.Random) -> bytes:
     file = io.BytesIO()
     picture.save(file, "png")
     return file.getvalue()
+
+
+def _clip(chance: random.Random, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Frames `[time, rows, columns, 3]`: a circle of colour that moves over a plain ground."""
+    rows, columns = size
+    ground, colour = _colour(chance), _colour(chance)
+    x, y, radius = chance.uniform(0.4, 0.6), chance.uniform(0.4, 0.6), chance.uniform(0.1, 0.2)
+    right, down = chance.uniform(-0.04, 0.04), chance.uniform(-0.04, 0.04)
+    frames = []
+    for _ in range(_CLIP_FRAMES):
+        frame = Image.new("RGB", (columns, rows), ground)
+        corners = [((x + side * radius) * columns, (y + side * radius) * rows) for side in (-1, 1)]
+        ImageDraw.Draw(frame).ellipse(corners, fill=colour)
+        frames.append(np.asarray(frame, dtype=np.uint8))
+        x, y = x + right, y + down
+    return np.stack(frames)
 
 
 def _colour(chance: random.Random) -> tuple[int, int, int]:

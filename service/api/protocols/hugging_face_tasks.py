@@ -35,13 +35,7 @@ from service.api.validation.input_forms import Inputs
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
 from service.api.validation.sound_body import require_sound
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import (
-    CaptioningOptions,
-    ClassificationOptions,
-    TranslationOptions,
-    WaveformSpec,
-    signal_of,
-)
+from service.bundle.task_options import ClassificationOptions, TranslationOptions, WaveformSpec, signal_of
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
@@ -54,6 +48,8 @@ from service.tasks.transcription.segments import Segment, segments_of, timed_wor
 _KEY_OF_SIMILARITY = re.compile(rb'(?<!\\)"source_sentence"\s*:')
 #: What a client calls a body that is a file, or a body that it says nothing about.
 _FILE_TYPES = (b"audio/", b"image/", b"application/octet-stream")
+_FILE_KEYS = {"captioning": "png", "video": "clip"}
+_ACTIONS = ("action", "next_action")
 
 
 class GenerationFailed(InferenceFailed):
@@ -218,8 +214,8 @@ def _task_request(call: Call, raw: bytes, manifest: Manifest) -> TaskRequest:
 
 def _file_key(manifest: Manifest) -> str | None:
     """The name of the object in which `POST /predict` takes files of this model; None if it reads none."""
-    if isinstance(manifest.options, CaptioningOptions):
-        return "png"
+    if manifest.task in _FILE_KEYS:
+        return _FILE_KEYS[manifest.task]
     return "wav" if isinstance(signal_of(manifest.options), WaveformSpec) else None
 
 
@@ -289,7 +285,8 @@ def _translation(answer: dict[str, Any], _: Any, __: JsonInput) -> Any:
 
 
 def _caption(answer: dict[str, Any], _: Any, __: JsonInput) -> Any:
-    return {"generated_text": answer["text"]}
+    """The text; of a clip also the action and the next one."""
+    return {"generated_text": answer["text"], **{key: answer[key] for key in _ACTIONS if key in answer}}
 
 
 def _with_words(parameters: SpeechRecognitionPipeline, _: Manifest) -> dict[str, Any]:
@@ -318,6 +315,7 @@ _PIPELINES = {
     "parsing": _Pipeline(ParsingPipeline, _no_parameters, parsed_words, lists_single=False),
     "translation": _Pipeline(TranslationPipeline, _between_languages, _translation, lists_single=True),
     "captioning": _Pipeline(CaptioningPipeline, _search, _caption, lists_single=True),
+    "video": _Pipeline(CaptioningPipeline, _search, _caption, lists_single=True),
     "transcription": _Pipeline(SpeechRecognitionPipeline, _with_words, _spoken, lists_single=False),
     "forecasting": _Pipeline(Parameters, _no_parameters, _prediction, lists_single=True),
 }

@@ -28,6 +28,7 @@ _MODEL = "/v1/models/{model}"
 _VERSION = "/v1/models/{model}/versions/{version}"
 #: What every PNG file begins with, in base64.
 _PNG_START = "iVBORw0KGgo"
+_GIF_START = "R0lGOD"
 
 
 def _instances(given: Any, info: ValidationInfo) -> Any:
@@ -36,15 +37,22 @@ def _instances(given: Any, info: ValidationInfo) -> Any:
     return [_file(instance) for instance in counted] if isinstance(counted, list) else counted
 
 
+def _kind_of(text: str) -> str:
+    """The name of a file in base64 by its first letters. A PNG file is a picture, whether it is animated or not."""
+    if text.startswith(_PNG_START):
+        return "png"
+    return "clip" if text.startswith(_GIF_START) else "wav"
+
+
 def _file(instance: Any) -> Any:
     match instance:
         case {"b64": str() as text, **rest} if not rest:
-            return {"png" if text.startswith(_PNG_START) else "wav": text}
+            return {_kind_of(text): text}
     return instance
 
 
 class PredictForm(BaseModel):
-    """Instances: texts, lists of words, or objects with `frames`, `wav`, `png`, or a file as `b64`."""
+    """Instances: texts, lists of words, or objects with `frames`, `wav`, `png`, `clip`, or a file as `b64`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -13,7 +13,7 @@ from service.api.validation.input_forms import FrameList
 from service.tasks.generation.recorded_form import GenerationDetails, GenerationParameters, Token
 
 #: How the messages of bytes of a stream are read: samples or rows as little-endian numbers, or the parts of a file.
-Encoding = Literal["pcm_s16le", "pcm_f32le", "f32le", "wav", "png"]
+Encoding = Literal["pcm_s16le", "pcm_f32le", "f32le", "wav", "png", "clip"]
 #: Whether a model answers each piece, collects them for one answer, or continues them as a prompt.
 Reads = Literal["chunks", "whole", "prompt"]
 

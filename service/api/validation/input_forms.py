@@ -1,4 +1,4 @@
-"""Forms of the inputs of a request: texts, lists of words, numbers, sounds and images."""
+"""Forms of the inputs of a request: texts, lists of words, numbers, sounds, images and clips."""
 
 from __future__ import annotations
 
@@ -95,6 +95,26 @@ class PngObject(TypedDict):
     png: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
 
 
+class ClipObject(TypedDict):
+    """A short clip: a GIF file or a PNG file with animation, in base64."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    clip: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
+
+
+class PicturesObject(TypedDict):
+    """A short clip as pictures of one size: a PNG file in base64 for each frame."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    pictures: Annotated[
+        list[Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]],
+        Field(min_length=1),
+        FailFast(),
+    ]
+
+
 def _item_tag(value: Any) -> str | None:
     if isinstance(value, str):
         return "item_text"
@@ -110,6 +130,10 @@ def _object_tag(value: dict[str, Any]) -> str | None:
         return "item_wav"
     if "audio" in value:
         return "item_audio"
+    if "clip" in value:
+        return "item_clip"
+    if "pictures" in value:
+        return "item_pictures"
     return "item_png" if "png" in value else None
 
 
@@ -122,10 +146,14 @@ _OBJECT_KINDS = (
     | Annotated[WavObject, Tag("item_wav")]
     | Annotated[AudioObject, Tag("item_audio")]
     | Annotated[PngObject, Tag("item_png")]
+    | Annotated[ClipObject, Tag("item_clip")]
+    | Annotated[PicturesObject, Tag("item_pictures")]
 )
 _NO_KIND: dict[str, Any] = {
     "custom_error_type": "unknown_input_object",
-    "custom_error_message": 'an object as input has "frames", "wav" or "png"; "audio" is another name of "wav"',
+    "custom_error_message": (
+        'an object as input has "frames", "wav", "png", "clip" or "pictures"; "audio" is another name of "wav"'
+    ),
 }
 # The tags choose the branch before validation, so that a wrong item is reported once, with its own path.
 Item = Annotated[

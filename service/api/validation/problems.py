@@ -32,7 +32,17 @@ _MAX_NAMES_SHOWN = 12
 
 #: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
 UNION_TAGS = frozenset(
-    {"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_audio", "item_png"}
+    {
+        "list_of_inputs",
+        "item_text",
+        "item_words",
+        "item_frames",
+        "item_wav",
+        "item_audio",
+        "item_png",
+        "item_clip",
+        "item_pictures",
+    }
     | {"prompt_text", "prompt_texts", "prompt_ids", "prompt_id_lists"}
 )
 

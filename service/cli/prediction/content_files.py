@@ -1,7 +1,8 @@
-"""Files whose content is one input: a sound, an image, or the frames of one sequence.
+"""Files whose content is one input: a sound, an image, a clip, or the frames of one sequence.
 
-`speech.wav` is a sound, `cat.png` an image. `window.csv` and `window.json` are frames: one line of numbers per frame
-after a line of their names, which may be left out, or a JSON list of lists, alone or as `{"frames": [[...], ...]}`.
+`speech.wav` is a sound, `cat.png` an image, `cat.gif` or `cat.apng` a clip. `window.csv` and `window.json` are frames:
+one line of numbers per frame after a line of their names, which may be left out, or a JSON list of lists, alone or as
+`{"frames": [[...], ...]}`.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from service.tasks.inputs.json_input import JsonInput
 from service.tasks.inputs.numbers import decimal_of, parse_number
 from service.tasks.inputs.sound_file import SOUND_SUFFIXES
 
-_KINDS = {**dict.fromkeys(SOUND_SUFFIXES, "wav"), ".png": "png"}
+_KINDS = {**dict.fromkeys(SOUND_SUFFIXES, "wav"), ".png": "png", ".gif": "clip", ".apng": "clip"}
 _DELIMITERS = ("\t", ";", ",")
 _Row = tuple[int, list[str]]
 
 
 def content_of(path: Path) -> JsonInput | None:
-    """The content of a sound, an image or frames in JSON; None for a file of another suffix.
+    """The content of a sound, an image, a clip or frames in JSON; None for a file of another suffix.
 
     Raises:
         UnrollError: the file cannot be read as its suffix says.

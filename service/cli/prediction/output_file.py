@@ -23,6 +23,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "parsing": ("words", "tags", "heads", "relations"),
     "translation": ("text",),
     "captioning": ("text",),
+    "video": ("text", "action", "next_action"),
     "transcription": ("text", "confidence"),
 }
 _CONLLU = ".conllu"
@@ -117,6 +118,8 @@ def _cells(task: str, width: int, answered: Answered) -> list[tuple[Any, ...]]:
         return [("",) * width]
     if task == "classification":
         return [(found["label"], found["score"])]
+    if task == "video":
+        return [(found["text"], found["action"]["label"], found["next_action"]["label"])]
     if task == "transcription":
         return [(found["text"], "" if found["confidence"] is None else found["confidence"])]
     if task in _OF_WORDS:

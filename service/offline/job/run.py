@@ -26,7 +26,7 @@ from service.offline.writing.part_files import join_parts, write_header
 
 #: Rows of a part for tasks that write texts token by token: a part then takes seconds, as those of other tasks do.
 _STEPWISE_ROWS = 256
-_STEPWISE = frozenset({"translation", "captioning", "generation"})
+_STEPWISE = frozenset({"translation", "captioning", "video", "generation"})
 _DONE = "done.json"
 
 

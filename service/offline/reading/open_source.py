@@ -49,7 +49,7 @@ def open_source(path: Path, options: ReadOptions) -> Source:
 def _folder(path: Path, options: ReadOptions) -> Source:
     if any(path.glob("*.parquet")):
         return _parquet(path, options)
-    if options.kind in ("wav", "png"):
+    if options.kind in ("wav", "png", "clip"):
         return FileFolder(path, options)
     raise UnreadableInput(f"{path}: this is a folder without .parquet files; what is read is {FORMS}")
 

@@ -1,4 +1,4 @@
-"""Texts line by line, sentences of CoNLL files, and folders of sounds or pictures as windows."""
+"""Texts line by line, sentences of CoNLL files, and folders of sounds, pictures or clips as windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.offline.reading.text_lines import Line, TextLines, UnreadableInput
 from service.offline.row_values import RowFault
 from service.tasks.inputs.sound_file import SOUND_SUFFIXES
 
-_SUFFIXES = {"wav": SOUND_SUFFIXES, "png": (".png",)}
+_SUFFIXES = {"wav": SOUND_SUFFIXES, "png": (".png",), "clip": (".gif", ".apng", ".png")}
 #: A larger file is no sound or picture that a model takes.
 _MAX_FILE_BYTES = 1 << 26
 
@@ -123,9 +123,9 @@ def _token(line: str, has_numbers: bool) -> list[str]:
 
 
 class FileFolder:
-    """Sounds or pictures in a folder and the folders in it, by name; the column `file` has their paths. See `Source`.
+    """Sounds, pictures or clips in a folder and the folders in it, by name. See `Source`.
 
-    Positions count files.
+    The column `file` has their paths. Positions count files.
     """
 
     def __init__(self, path: Path, options: ReadOptions) -> None:

@@ -32,6 +32,7 @@ function factsOf(model) {
 /** Pictures have no length limit; sounds are measured in seconds, other signals counted in steps. */
 function longestInputOf({ task, limits, options }) {
   if (!limits || task === "captioning") return "";
+  if (task === "video") return `${options.max_frames} frames, spread evenly`;
   const { samples_per_step: perStep, sample_rate_hz: rateHz } = options?.signal ?? {};
   if (perStep && rateHz) return `${((limits.max_input_tokens * perStep) / rateHz).toFixed(1)} s of sound`;
   const isNumeric = task === "forecasting" || options?.signal;

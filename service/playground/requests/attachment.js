@@ -6,7 +6,7 @@ const MAX_NUMBERS_CHARACTERS = 2000;
 const WHOLE_BODY = "request.json";
 
 /** Inputs that are a file in base64, by their field. */
-const FILES = { wav: "sound.wav", png: "picture.png" };
+const FILES = { wav: "sound.wav", png: "picture.png", clip: "clip.gif" };
 
 /**
  * `field` is that of the inputs which holds the file in base64; without one the file is the whole body.

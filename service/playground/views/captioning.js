@@ -1,10 +1,10 @@
 /** Captioning: the caption, and the attention of each word over the picture. */
 
+import { pictureAttention } from "../clips/picture_attention.js";
 import { pictureEditor } from "../editors/picture.js";
 import { pictureThumbnail } from "../editors/thumbnails.js";
 import { el } from "../elements/dom.js";
 import { beamFields } from "../workbench/beam_fields.js";
-import { pictureAttention } from "./picture_attention.js";
 import { predictionView } from "./prediction.js";
 
 const INPUT = {

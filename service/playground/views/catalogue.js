@@ -10,9 +10,10 @@ import { framesClassification, soundClassification } from "./signals.js";
 import { tagging } from "./tagging.js";
 import { framesTranscription, soundTranscription } from "./transcription.js";
 import { translation } from "./translation.js";
+import { video } from "./video.js";
 
 /** @type {Object<string, import("../workbench/workbench.js").View>} */
-const VIEWS = { tagging, parsing, classification, translation, generation, forecasting, captioning };
+const VIEWS = { tagging, parsing, classification, translation, generation, forecasting, captioning, video };
 
 /** Views of models that read signals, by task and kind of signal. */
 const SIGNAL_VIEWS = {

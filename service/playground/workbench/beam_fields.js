@@ -1,4 +1,4 @@
-/** Beam search parameters of translation and captioning. */
+/** Beam search parameters of translation, captioning and video. */
 
 const MAX_BEAMS = 8;
 

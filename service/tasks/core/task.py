@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from service.bundle import padding
@@ -56,8 +57,23 @@ class Picture:
     png: bytes
 
 
-#: One input: a text, a text split into words, a sequence of numbers, or a picture.
-PredictInput = str | Sequence[str] | Frames | Waveform | Picture
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A short clip as it was sent, decoded only by a task that takes clips; or as frames that were read already.
+
+    Attributes:
+        files: the bytes of one animated file, or of a PNG file for each frame.
+        key: the one under which the files were sent, for the path of an error.
+        frames: uint8 `[time, rows, columns, 3]` instead of files, at least one.
+    """
+
+    files: tuple[bytes, ...] = ()
+    key: Literal["clip", "pictures"] = "clip"
+    frames: NDArray[np.uint8] | None = None
+
+
+#: One input: a text, a text split into words, a sequence of numbers, a picture, or a clip.
+PredictInput = str | Sequence[str] | Frames | Waveform | Picture | Clip
 
 
 #: `POST /predict` answers once, `POST /generate` may stream the answer token by token.
@@ -172,6 +188,8 @@ def kind_of(value: PredictInput) -> str:
             return "sound"
         case Picture():
             return "a picture"
+        case Clip():
+            return "a clip"
         case str():
             return "text"
         case _:
@@ -203,13 +221,13 @@ def require_short_text(value: str, max_tokens: int, field: Sequence[str | int] =
     return require_text(value, field)
 
 
-def require_words(words: Sequence[str] | Frames | Waveform | Picture, max_tokens: int) -> tuple[str, ...]:
+def require_words(words: Sequence[str] | Frames | Waveform | Picture | Clip, max_tokens: int) -> tuple[str, ...]:
     """Check a list of words: at least one, none blank, and each a valid text.
 
     Raises:
         InvalidInput: with the index of the first invalid word; or the input is not text.
     """
-    if isinstance(words, (Frames, Waveform, Picture)):
+    if isinstance(words, (Frames, Waveform, Picture, Clip)):
         raise InvalidInput(f"this model takes text, not {kind_of(words)}")
     if not words:
         raise InvalidInput("the list of words is empty")

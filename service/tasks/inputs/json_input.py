@@ -2,8 +2,9 @@
 
 A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
 sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a sound file of any kind
-that is read, which `"audio"` may name too, or `{"png": "iVBOR..."}`, a PNG file, both in base64. A protocol that has
-read them already passes on `Frames`, a `Waveform` or a `Picture`.
+that is read, which `"audio"` may name too, or `{"png": "iVBOR..."}`, a PNG file, both in base64. `{"clip": "R0lG..."}`
+is a GIF or animated PNG file, `{"pictures": ["iVBOR...", ...]}` a PNG file for each frame of a clip. A protocol that
+has read them already passes on `Frames`, a `Waveform`, a `Picture` or a `Clip`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidInput
-from service.tasks.core.task import Frames, Picture, PredictInput, Waveform
+from service.tasks.core.task import Clip, Frames, Picture, PredictInput, Waveform
+from service.tasks.inputs.clips.clip_file import facts_of_clip, facts_of_pictures
+from service.tasks.inputs.clips.facts import MAX_FRAMES
 from service.tasks.inputs.png import size_of_png
 from service.tasks.inputs.sound_file import MAX_SAMPLES, is_wave_text, read_sound
 
@@ -26,7 +29,7 @@ JsonInput = str | Sequence[str] | dict[str, Any]
 #: One input, or several.
 JsonInputs = JsonInput | Sequence[JsonInput]
 #: The same where numbers or a picture may have been read already.
-ReadInput = JsonInput | Frames | Waveform | Picture
+ReadInput = JsonInput | Frames | Waveform | Picture | Clip
 ReadInputs = ReadInput | Sequence[ReadInput]
 
 _SOUND_NAMES = frozenset({"wav", "audio"})
@@ -60,8 +63,13 @@ def plain_value(given: Any, max_samples: int = MAX_SAMPLES) -> PredictInput:
         return _read_base64_sound(text, name, max_samples)
     if given.keys() == {"png"}:
         return Picture(_from_base64(given["png"], "png"))
+    if given.keys() == {"clip"}:
+        return Clip((_from_base64(given["clip"], "clip"),))
+    if given.keys() == {"pictures"}:
+        return Clip(_read_pictures(given["pictures"]), "pictures")
     raise InvalidInput(
-        'an object as input has "frames", "wav" or "png", and nothing else; "audio" is another name of "wav"'
+        'an object as input has "frames", "wav", "png", "clip" or "pictures", and nothing else; "audio" is another '
+        'name of "wav"'
     )
 
 
@@ -93,16 +101,24 @@ def _read_base64_sound(text: str, name: str, max_samples: int) -> Waveform:
         raise error.under(name) from error
 
 
-def _from_base64(text: str, field: str) -> bytes:
+def _read_pictures(texts: Sequence[str]) -> tuple[bytes, ...]:
+    """The bytes of each picture. Raises InvalidInput, also for more pictures than a clip may have."""
+    if len(texts) > MAX_FRAMES:
+        message = f"there are {len(texts):,} pictures, at most {MAX_FRAMES:,} are read"
+        raise InvalidInput(message, ("pictures",))
+    return tuple(_from_base64(text, "pictures", index) for index, text in enumerate(texts))
+
+
+def _from_base64(text: str, *field: str | int) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise InvalidInput("this is not base64", (field,)) from error
+        raise InvalidInput("this is not base64", field) from error
 
 
 def items_of(inputs: ReadInputs) -> Sequence[ReadInput]:
     """The inputs of a request as a list; a single one is a list of one."""
-    return [inputs] if isinstance(inputs, (str, dict, Frames, Waveform, Picture)) else inputs
+    return [inputs] if isinstance(inputs, (str, dict, Frames, Waveform, Picture, Clip)) else inputs
 
 
 def effort_of(value: ReadInput) -> int:
@@ -116,6 +132,8 @@ def effort_of(value: ReadInput) -> int:
             return numbers.size // _NUMBERS_PER_CHARACTER
         case Picture():
             return _effort_of_picture(value, len(value.png))
+        case Clip(files=files):
+            return _effort_of_picture(value, sum(map(len, files)))
     return sum(map(len, value))
 
 
@@ -127,6 +145,8 @@ def _effort_of_object(value: dict[str, Any]) -> int:
         return max(effort, _ENCODED_SOUND_CHARACTERS) if not is_wave_text(sound) else effort
     if "png" in value:
         return _effort_of_picture(value, len(value["png"]))
+    if "clip" in value or "pictures" in value:
+        return _effort_of_picture(value, sum(map(len, value.get("pictures", (value.get("clip", ""),)))))
     return sum(map(len, value["frames"])) + len(value.get("times") or ())
 
 
@@ -137,13 +157,24 @@ def _effort_of_picture(value: ReadInput, size: int) -> int:
 
 
 def pixels_of(value: ReadInput) -> int:
-    """The pixels that the header of a picture declares; 0 for every other input, and for a file that is refused."""
+    """The pixels that a picture or a clip declares; 0 for every other input, and for a file that is refused.
+
+    Of a clip all frames count, since each is composed with those before it.
+    """
     try:
         match value:
             case Picture(png=file):
                 size = size_of_png(file)
             case {"png": str() as text}:
                 size = size_of_png(base64.b64decode(text[:_PNG_HEAD_CHARACTERS]))
+            case Clip(files=files, key="pictures"):
+                return facts_of_pictures(files).num_pixels
+            case {"pictures": list() as texts} if len(texts) <= MAX_FRAMES:
+                return facts_of_pictures([base64.b64decode(text[:_PNG_HEAD_CHARACTERS]) for text in texts]).num_pixels
+            case Clip(files=(file,)):
+                return facts_of_clip(file).num_pixels
+            case {"clip": str() as text}:
+                return facts_of_clip(base64.b64decode(text)).num_pixels
             case _:
                 return 0
     except (InvalidInput, ValueError):

@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 1 << 22
 MAX_PNG_BYTES = 1 << 23
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: After the signature: length and name of the first chunk, then width and height.
 _HEAD = struct.Struct(">I4sII")
 #: The first bytes of other file formats, for error messages.
@@ -69,19 +69,23 @@ def size_of_png(data: bytes) -> PictureSize:
     """
     if not data:
         raise InvalidInput("the file is empty")
-    if not data.startswith(_SIGNATURE):
-        kind = next((name for start, name in _OTHER_KINDS.items() if data.startswith(start)), "another kind of file")
-        raise InvalidInput(f"this is no PNG file but {kind}: send the picture as PNG")
+    if not data.startswith(SIGNATURE):
+        raise InvalidInput(f"this is no PNG file but {kind_of_file(data)}: send the picture as PNG")
     if len(data) > MAX_PNG_BYTES:
         raise InvalidInput(f"the file has {len(data):,} bytes, at most {MAX_PNG_BYTES:,} are read")
-    if len(data) < len(_SIGNATURE) + _HEAD.size:
+    if len(data) < len(SIGNATURE) + _HEAD.size:
         raise InvalidInput("the PNG file is cut short: it ends within its head")
-    _, name, columns, rows = _HEAD.unpack_from(data, len(_SIGNATURE))
+    _, name, columns, rows = _HEAD.unpack_from(data, len(SIGNATURE))
     if name != b"IHDR" or not rows or not columns:
         raise InvalidInput("the PNG file is damaged: it does not begin with its size")
     if rows * columns > MAX_PIXELS:
         raise InvalidInput(f"the picture has {columns} x {rows} pixels, at most {MAX_PIXELS:,} in all are read")
     return PictureSize(rows, columns)
+
+
+def kind_of_file(data: bytes) -> str:
+    """What another file is by its first bytes, for error messages."""
+    return next((name for start, name in _OTHER_KINDS.items() if data.startswith(start)), "another kind of file")
 
 
 def read_png(data: bytes, size: PictureSize) -> Pixels:
@@ -96,8 +100,8 @@ def read_png(data: bytes, size: PictureSize) -> Pixels:
     try:
         picture = _decoded(data)
     except (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError) as error:
-        raise InvalidInput(f"the PNG file is damaged or cut short: {_first_line(error)}") from error
-    return np.asarray(_resized(picture, size), dtype=np.uint8)
+        raise InvalidInput(f"the PNG file is damaged or cut short: {first_line(error)}") from error
+    return np.asarray(resized(picture, size), dtype=np.uint8)
 
 
 def _decoded(data: bytes) -> Image:
@@ -106,12 +110,19 @@ def _decoded(data: bytes) -> Image:
 
     with Image.open(BytesIO(_pixels_alone(data)), formats=("PNG",)) as opened:
         opened.load()
-        if opened.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
-            wide = np.asarray(opened, dtype=np.int64)
-            return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-        if "A" not in opened.mode and "transparency" not in opened.info:
-            return opened.convert("RGB")
-        coloured = opened.convert("RGBA")
+        return on_white(opened)
+
+
+def on_white(picture: Image) -> Image:
+    """A decoded picture of any mode as RGB on white."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
+        wide = np.asarray(picture, dtype=np.int64)
+        return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "A" not in picture.mode and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    coloured = picture.convert("RGBA")
     paper = Image.new("RGBA", coloured.size, (_WHITE,) * 4)
     return Image.alpha_composite(paper, coloured).convert("RGB")
 
@@ -122,7 +133,7 @@ def _pixels_alone(data: bytes) -> bytes:
     Texts and colour profiles are compressed too, and a few bytes of them inflate to megabytes. The pixels cannot: no
     more of them are inflated than the header declares.
     """
-    kept, start = [_SIGNATURE], len(_SIGNATURE)
+    kept, start = [SIGNATURE], len(SIGNATURE)
     while start + _CHUNK_HEAD.size <= len(data):
         size, name = _CHUNK_HEAD.unpack_from(data, start)
         end = start + _CHUNK_HEAD.size + size + _CHECKSUM_BYTES
@@ -132,12 +143,14 @@ def _pixels_alone(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _resized(picture: Image, size: PictureSize) -> Image:
+def resized(picture: Image, size: PictureSize) -> Image:
+    """A picture at another size, whatever its proportions."""
     from PIL.Image import Resampling
 
     wanted = size.columns, size.rows
     return picture if picture.size == wanted else picture.resize(wanted, Resampling.BILINEAR)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or else its name."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from service.errors import InvalidInput
-from service.tasks.core.task import PredictInput, Waveform
+from service.tasks.core.task import Clip, PredictInput, Waveform
 from service.tasks.inputs.json_input import pixels_of, plain_value
 from service.tasks.inputs.sound_file import SoundTooLong
 
@@ -42,9 +42,17 @@ class RequestLimits:
             for index, value in enumerate(inputs):
                 num_seen += pixels_of(value)
                 if num_seen > self.max_pixels:
-                    sent = f"{len(inputs)} pictures with {num_pixels:,} pixels"
+                    what = "pictures" if {_key_of(each) for each in inputs} == {"png"} else "inputs"
+                    sent = f"{len(inputs)} {what} with {num_pixels:,} pixels"
                     error = _too_much(sent, self.max_pixels, "UNROLL_MAX_PIXELS_PER_REQUEST", num_pixels, len(inputs))
-                    raise error.under(index, "png")
+                    raise error.under(index, _key_of(inputs[index]))
+
+
+def _key_of(value: Any) -> str:
+    """The key under which the files of an input were sent."""
+    if isinstance(value, dict):
+        return str(next(iter(value)))
+    return value.key if isinstance(value, Clip) else "png"
 
 
 class SampleCount:

@@ -40,7 +40,7 @@ class DecoderExample(Protocol):
     def plan(self) -> SearchOptions: ...
     @property
     def length(self) -> int:
-        """Positions of the source that the decoder attends to."""
+        """Positions that the decoder attends to: what batching sorts by, and what bounds a run of the encoder."""
         ...
 
     @property
@@ -68,9 +68,12 @@ class DecoderBatch(Generic[ExampleT]):
         state_specs: Sequence[StateSpec],
         vocabulary_size: int,
         copy_ids: CopyIds[ExampleT] | None = None,
+        told_outputs: Sequence[str] = (),
     ) -> None:
+        """`told_outputs`: outputs of the encoder `[batch, time, ...]` that go into the hypothesis of each source."""
         self._encoder_feeds = encoder_feeds
         self._copy_ids = copy_ids
+        self._told_outputs = told_outputs
         self._state_specs = state_specs
         self._vocabulary_size = vocabulary_size
         self._joining: list[ExampleT] = []
@@ -143,7 +146,13 @@ class DecoderBatch(Generic[ExampleT]):
             return _failures(examples, error)
         if self._copy_ids is not None:
             encoded = {**encoded, COPY_IDS: self._copy_ids(examples)}
-        searches = [HypothesisSearch(example.plan, example.length) for example in examples]
+        told = [
+            {name: encoded[name][row, :length] for name in self._told_outputs} for row, length in enumerate(lengths)
+        ]
+        searches = [
+            HypothesisSearch(example.plan, int(length), said)
+            for example, length, said in zip(examples, lengths, told, strict=True)
+        ]
         self._search.join(searches)
         self._memory.join(encoded, lengths)
         self._state = RecurrentState.joined([self._state, RecurrentState.from_outputs(self._state_specs, encoded)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,9 @@ class SearchOptions(NamedTuple):
 class Hypothesis(NamedTuple):
     """A decoded sequence without its end token.
 
-    `score` is None if it was not requested. `attention` is `[tokens, source time]`, without rows if it was not kept.
+    `score` is None if it was not requested. `attention` is `[tokens, source time]`, without rows if it was not kept; of
+    a source with places at each time it is `[tokens, source time, places]`. `told` has what else the encoder says of
+    the source, by the names of its outputs: those that the task wants kept.
     `origins` are the source positions that tokens were copied from, -1 for the others.
     """
 
@@ -38,10 +40,14 @@ class Hypothesis(NamedTuple):
     score: float | None
     attention: Array
     origins: Sequence[int] = ()
+    told: Mapping[str, Array] = {}
 
 
 class AttentionHistory(NamedTuple):
-    """Attention weights of one step, `[source time]`, linked to the step before; beams share their common past."""
+    """Attention weights of one step, linked to the step before; beams share their common past.
+
+    They are `[source time]`, or `[source time, places]`.
+    """
 
     weights: Array
     before: AttentionHistory | None
@@ -50,8 +56,9 @@ class AttentionHistory(NamedTuple):
 class HypothesisSearch:
     """The search of one sentence, apart from its rows. `attention` has one entry for each of its open beams."""
 
-    def __init__(self, plan: SearchOptions, source_length: int) -> None:
+    def __init__(self, plan: SearchOptions, source_length: int, told: Mapping[str, Array] | None = None) -> None:
         self.plan = plan
+        self._told = told or {}
         #: If it is None once the sentence is done, the model's numbers were not finite.
         self.best: Hypothesis | None = None
         self.num_ended = 0
@@ -80,7 +87,8 @@ class HypothesisSearch:
         """Store the best hypothesis so far."""
         self._best_score = total / self._divisor(num_steps)
         score = self._best_score if self.plan.wants_score else None
-        self.best = Hypothesis(tokens, score, _stacked(history, self._source_length), origins)
+        weights = _stacked(history, self._source_length)
+        self.best = Hypothesis(tokens, score, weights, origins, self._told)
 
     def may_improve(self, total: float) -> bool:
         """Whether an open hypothesis with this log-probability may still become the best.
@@ -98,9 +106,9 @@ class HypothesisSearch:
 
 
 def _stacked(history: AttentionHistory | None, source_length: int) -> Array:
-    """`[tokens, source time]`: the weights of all steps, the first step first."""
+    """`[tokens, source time]`, with places as the weights have them: those of all steps, the first step first."""
     rows: list[Array] = []
     while history is not None:
         rows.append(history.weights)
         history = history.before
-    return np.array(rows[::-1], dtype=np.float32).reshape(len(rows), source_length)
+    return np.array(rows[::-1], dtype=np.float32) if rows else np.empty((0, source_length), dtype=np.float32)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from service.bundle.load import Bundle
 from service.bundle.padding import IntArray
-from service.bundle.task_options import CaptioningOptions, TranslationOptions
+from service.bundle.task_options import CaptioningOptions, TranslationOptions, VideoOptions
 from service.errors import UnrollError
 from service.tasks.core.hidden import mean_states
 from service.tasks.core.predict_task import PredictTask
@@ -54,9 +54,14 @@ class Seq2SeqAnswer(Answer):
 
 
 class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
-    """Base of encoder-decoder tasks. The output for an example is its best hypothesis, or the error of its search."""
+    """Base of encoder-decoder tasks. The output for an example is its best hypothesis, or the error of its search.
 
-    def __init__(self, bundle: Bundle, options: TranslationOptions | CaptioningOptions) -> None:
+    `told_outputs` are outputs of the encoder that an answer needs beside the text.
+    """
+
+    told_outputs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, bundle: Bundle, options: TranslationOptions | CaptioningOptions | VideoOptions) -> None:
         self._limits = bundle.manifest.limits
         self._num_beams, self._length_penalty = options.num_beams, options.length_penalty
         self._state_specs = bundle.manifest.state
@@ -80,7 +85,8 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
 
     def batch(self) -> DecoderBatch[ExampleT]:
         """A new, empty batch, which examples join and leave at any step."""
-        return DecoderBatch(self.encoder_feeds, self._state_specs, self._target.vocabulary_size, self.copy_ids)
+        size = self._target.vocabulary_size
+        return DecoderBatch(self.encoder_feeds, self._state_specs, size, self.copy_ids, self.told_outputs)
 
     def count_tokens(self, request: ExampleT, product: Hypothesis | None) -> int:
         return len(product.tokens) if product else 0

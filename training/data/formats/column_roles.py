@@ -12,6 +12,7 @@ from service.errors import UnrollError
 FIELDS = {
     "text": "text_column",
     "label": "label_column",
+    "next": "next_column",
     "source": "source_column",
     "target": "target_column",
     "word": "word_column",

@@ -39,6 +39,7 @@ FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "captioning": ("csv", "tsv", "jsonl"),
     "transcription": ("csv", "tsv", "jsonl", "npz", "wav", "transcripts", "kaldi"),
     "parsing": ("conllu",),
+    "video": ("csv", "tsv", "jsonl"),
 }
 
 
@@ -93,6 +94,7 @@ class ReadOptions(BaseModel):
     label_column: ColumnName = None
     source_column: ColumnName = None
     target_column: ColumnName = None
+    next_column: ColumnName = Field(default=None, description="clips: the column of the next action")
     time_column: ColumnName = Field(default=None, description="series: the column of times; date+time joins two")
     dates: Annotated[str, AfterValidator(_check_dates)] = Field(
         default="", description="form of the times: day-first, month-first, year-first, or one of strptime: %d/%m/%Y"
@@ -101,7 +103,9 @@ class ReadOptions(BaseModel):
     missing: Annotated[tuple[float, ...], BeforeValidator(_split_names)] = Field(
         default=(), description="numbers that stand for a missing value, such as -9999"
     )
-    file_column: ColumnName = Field(default=None, description="index of WAV or PNG files: the column of file names")
+    file_column: ColumnName = Field(
+        default=None, description="index of WAV, PNG or GIF files: the column of file names"
+    )
     sequence_column: ColumnName = Field(default=None, description="frames: the sequence that a row belongs to")
     group_column: ColumnName = Field(default=None, description="source of a record, such as a speaker")
     channel_columns: ColumnNames | None = Field(
@@ -133,7 +137,7 @@ class ReadOptions(BaseModel):
     def column_names(self) -> tuple[str, ...]:
         """All columns that are given by name."""
         single = (self.text_column, self.label_column, self.source_column, self.target_column, self.time_column)
-        others = (self.file_column, self.sequence_column, self.group_column)
+        others = (self.file_column, self.sequence_column, self.group_column, self.next_column)
         return tuple(name for name in (*single, *others, *(self.channel_columns or ())) if name is not None)
 
 

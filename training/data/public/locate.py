@@ -12,7 +12,7 @@ from pathlib import Path
 
 from training.data.formats.faults import DatasetUnavailable
 from training.data.public.catalogue import NAMED_DATASETS
-from training.data.public.named_dataset import DataFile, JoinedWords, NamedDataset, Split
+from training.data.public.named_dataset import DataFile, JoinedWords, MovingPictures, NamedDataset, Split
 
 DATA_DIR_VARIABLE = "UNROLL_DATA_DIR"
 CACHE_DIR_VARIABLE = "UNROLL_CACHE_DIR"
@@ -107,20 +107,32 @@ def _verified(folder: Path, split: Split) -> Path:
     return found
 
 
-def _made(dataset: NamedDataset, split: Split, made: JoinedWords) -> Path:
+def _made(dataset: NamedDataset, split: Split, made: JoinedWords | MovingPictures) -> Path:
     """The split in the cache, made from another data set at the first time; its name says which settings made it."""
     name = f"{Path(split.path).stem}-{_settings_key(made)}{Path(split.path).suffix}"
     target = cache_dir() / folder_name(dataset.name) / name
     if not target.is_file():
-        from training.data.public.joined_words import make_split
-
         source = locate(made.dataset, made.split)
-        _LOG.info("making %d utterances of %s from %s, once: %s", made.count, dataset.name, made.dataset, target)
-        make_split(source, made, target)
+        what = "utterances" if isinstance(made, JoinedWords) else "clips"
+        _LOG.info("making %d %s of %s from %s, once: %s", made.count, what, dataset.name, made.dataset, target)
+        _make(dataset, made, source, target)
     return target
 
 
-def _settings_key(made: JoinedWords) -> str:
+def _make(dataset: NamedDataset, made: JoinedWords | MovingPictures, source: Path, target: Path) -> None:
+    """Make a split from `source`, the table of the recordings or pictures."""
+    if isinstance(made, JoinedWords):
+        from training.data.public import joined_words
+
+        joined_words.make_split(source, made, target)
+    else:
+        from training.data.public import moving_pictures
+
+        names = (locate(dataset.name, "dev").parent / made.names).read_text(encoding="utf-8").split("\n")
+        moving_pictures.make_split(source, made, [name for name in names if name], target)
+
+
+def _settings_key(made: JoinedWords | MovingPictures) -> str:
     """Short digest of settings."""
     return hashlib.sha256(made.model_dump_json().encode()).hexdigest()[:12]
 

@@ -40,6 +40,17 @@ class JoinedWords(_Entry):
     speaker_column: str = "speaker"
 
 
+class MovingPictures(_Entry):
+    """A split that is made on this machine: clips in which pictures of things move, with captions and actions."""
+
+    dataset: str = Field(min_length=1, description="data set of the pictures: a table with an archive of each vendor")
+    split: str = Field(default="train", min_length=1)
+    vendors: tuple[str, ...] = Field(min_length=1, description="whose pictures are taken")
+    names: str = Field(min_length=1, description="file of the things to show, one a line, beside the split `dev`")
+    count: int = Field(ge=1, description="number of clips")
+    seed: int = Field(ge=0)
+
+
 class Split(_Entry):
     """Files of a split. `path` is what readers open: a file, a folder, or the stem that names of files share.
 
@@ -48,7 +59,7 @@ class Split(_Entry):
 
     files: tuple[DataFile, ...] = Field(min_length=1)
     path: str = Field(min_length=1)
-    made: JoinedWords | None = None
+    made: JoinedWords | MovingPictures | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -28,7 +28,7 @@ def draw_picture_attention(png: bytes, attention: Any, picture: Path) -> None:
     axes[0, 0].imshow(pixels)
     for axis, token, weights in zip(axes[0, 1:], attention.tokens, attention.weights, strict=True):
         grid = np.array(weights).reshape(attention.rows, attention.columns)
-        axis.imshow(_lit(pixels, grid))
+        axis.imshow(lit(pixels, grid, float(grid.max())))
         axis.set_title(token.replace("$", r"\$"), fontsize=9)
     for axis in axes[0]:
         axis.set_axis_off()
@@ -36,8 +36,8 @@ def draw_picture_attention(png: bytes, attention: Any, picture: Path) -> None:
     pyplot.close(figure)
 
 
-def _lit(pixels: NDArray[np.uint8], grid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Brightness in proportion to the attention, relative to its maximum."""
+def lit(pixels: NDArray[np.uint8], grid: NDArray[np.float64], largest: float) -> NDArray[np.float64]:
+    """Brightness in proportion to the attention `[rows, columns]`, full where it is the largest."""
     tall, wide = -(-pixels.shape[0] // grid.shape[0]), -(-pixels.shape[1] // grid.shape[1])
-    light = np.kron(grid / max(grid.max(), 1e-9), np.ones((tall, wide)))[: pixels.shape[0], : pixels.shape[1]]
+    light = np.kron(grid / max(largest, 1e-9), np.ones((tall, wide)))[: pixels.shape[0], : pixels.shape[1]]
     return np.asarray(pixels / 255.0 * (_DIM + (1.0 - _DIM) * light[:, :, None]))

@@ -16,6 +16,7 @@ from training.evaluation.tasks.signals import SignalEvaluation
 from training.evaluation.tasks.tagging import TaggingEvaluation
 from training.evaluation.tasks.transcription import TranscriptionEvaluation
 from training.evaluation.tasks.translation import TranslationEvaluation
+from training.evaluation.tasks.video import VideoEvaluation
 
 EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
     "tagging": TaggingEvaluation(),
@@ -26,6 +27,7 @@ EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
     "captioning": CaptioningEvaluation(),
     "transcription": TranscriptionEvaluation(),
     "parsing": ParsingEvaluation(),
+    "video": VideoEvaluation(),
 }
 #: Named classification in manifests, like that of texts.
 SIGNAL_EVALUATION: Final = SignalEvaluation()

@@ -13,16 +13,16 @@ class ImageEncoder(nn.Module):
     Every layer is a convolution without bias, batch normalisation (Ioffe and Szegedy 2015), and ReLU.
     """
 
-    def __init__(self, channels: Sequence[int], convolutions: int) -> None:
+    def __init__(self, channels: Sequence[int], convolutions: int, inputs: int = 3) -> None:
         super().__init__()
         first, *further = channels
-        self.stages = nn.ModuleList([nn.ModuleList([ConvolutionLayer(3, first, 4, 2)])])
+        self.stages = nn.ModuleList([nn.ModuleList([ConvolutionLayer(inputs, first, 4, 2)])])
         for before, width in zip(channels, further, strict=False):
             sizes = [before] + [width] * (convolutions - 1)
             self.stages.append(nn.ModuleList(ConvolutionLayer(size, width, 3, 1) for size in sizes))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """`[batch, 3, rows, columns]` -> `[batch, channels, grid rows, grid columns]`."""
+        """`[batch, inputs, rows, columns]` -> `[batch, channels, grid rows, grid columns]`."""
         features = pictures
         for number, stage in enumerate(self.stages):
             features = features if number == 0 else nn.functional.max_pool2d(features, 2)

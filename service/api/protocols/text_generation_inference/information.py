@@ -27,6 +27,7 @@ _PIPELINE_TAGS: dict[TaskName, str] = {
     "generation": "text-generation",
     "forecasting": "time-series-forecasting",
     "captioning": "image-to-text",
+    "video": "video-text-to-text",
     "transcription": "automatic-speech-recognition",
     "parsing": "token-classification",
 }

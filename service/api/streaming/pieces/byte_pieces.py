@@ -18,6 +18,7 @@ from service.bundle.task_options import (
     ForecastingOptions,
     FramesSpec,
     TranscriptionOptions,
+    VideoOptions,
     WaveformSpec,
     signal_of,
 )
@@ -84,7 +85,7 @@ class ByteFormat:
             return {"frames": self.rows(data)}
         if self.encoding in _SAMPLES:
             data = self._wave_head(len(data)) + data
-        name = "png" if self.encoding == "png" else "wav"
+        name = self.encoding if self.encoding in ("png", "clip") else "wav"
         return {name: base64.b64encode(data).decode("ascii")}
 
     def _wave_head(self, num_bytes: int) -> bytes:
@@ -115,6 +116,8 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
         width = len(signal.features if isinstance(signal, FramesSpec) else options.channels)  # type: ignore[union-attr]
     elif isinstance(options, CaptioningOptions):
         known = ("png",)
+    elif isinstance(options, VideoOptions):
+        known = ("clip",)
     if encoding is not None and encoding not in known:
         raise InvalidInput(f"{manifest.name} takes {' or '.join(known) or 'text, and no bytes'}", ("encoding",))
     chosen = encoding or next(iter(known), None)

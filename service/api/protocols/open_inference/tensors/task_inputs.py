@@ -20,11 +20,13 @@ from service.bundle.task_options import (
     CaptioningOptions,
     ForecastingOptions,
     FramesSpec,
+    VideoOptions,
     WaveformSpec,
     signal_of,
 )
 from service.errors import InvalidInput
-from service.tasks.core.task import Frames, Picture, Waveform
+from service.tasks.core.task import Clip, Frames, Picture, Waveform
+from service.tasks.inputs.clips.gif_blocks import SIGNATURES as GIF_SIGNATURES
 from service.tasks.inputs.json_input import ReadInput
 from service.tasks.inputs.sound_file import SOUND_STARTS, has_compression, read_sound
 from service.tasks.inputs.wav import require_samples
@@ -33,6 +35,7 @@ TEXT = "text"
 #: The name of a text in Triton's extension for generation. Both are read.
 TEXT_INPUT = "text_input"
 WORDS, FRAMES, SAMPLES, WAV, IMAGE, LENGTHS = "words", "frames", "samples", "wav", "image", "lengths"
+CLIP = "clip"
 
 
 class Rows(NamedTuple):
@@ -44,7 +47,7 @@ class Rows(NamedTuple):
     @property
     def texts(self) -> list[str | Sequence[str]]:
         """Those of the values that are texts or lists of words."""
-        return [value for value in self.values if not isinstance(value, (dict, Frames, Waveform, Picture))]
+        return [value for value in self.values if not isinstance(value, (dict, Frames, Waveform, Picture, Clip))]
 
     @property
     def prompts(self) -> list[str]:
@@ -87,6 +90,8 @@ def task_input(manifest: Manifest) -> TaskInput:
             return FramesTensor(len(options.channels), has_lengths=False)
         case CaptioningOptions():
             return PictureTensor()
+        case VideoOptions():
+            return ClipTensor()
     takes_words = manifest.task in ("tagging", "classification", "parsing")
     return TextTensor(TEXT_INPUT if manifest.task == "generation" else TEXT, takes_words)
 
@@ -176,6 +181,19 @@ class PictureTensor:
         tensor = _only(inputs, self.alternatives)
         shape = _shape_of_elements(tensor, max_rows)
         return Rows(_files(tensor, (b"\x89PNG",), Picture), shape)
+
+
+class ClipTensor:
+    """Clips as GIF or animated PNG files in BYTES."""
+
+    metadata = (TensorMetadata(CLIP, BYTES, (-1,)),)
+    alternatives = (CLIP,)
+    names = frozenset((CLIP,))
+
+    def read(self, inputs: Mapping[str, Tensor], max_rows: int) -> Rows:
+        tensor = _only(inputs, self.alternatives)
+        shape = _shape_of_elements(tensor, max_rows)
+        return Rows(_files(tensor, (b"\x89PNG", *GIF_SIGNATURES), lambda file: Clip((file,))), shape)
 
 
 def _only(inputs: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

@@ -10,7 +10,13 @@ import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import ForecastingOptions, ParsingOptions, TaggingOptions, TranscriptionOptions
+from service.bundle.task_options import (
+    ForecastingOptions,
+    ParsingOptions,
+    TaggingOptions,
+    TranscriptionOptions,
+    VideoOptions,
+)
 from service.inference.engines.predict_engine import Prediction
 from service.tasks.parsing.conllu import conllu
 
@@ -51,6 +57,8 @@ def task_outputs(manifest: Manifest) -> TaskOutputs:
             return ForecastOutputs(options)
         case TranscriptionOptions():
             return TranscriptOutputs()
+        case VideoOptions():
+            return ClipOutputs()
     return LabelOutputs(manifest.labels) if manifest.task == "classification" else TextOutputs()
 
 
@@ -144,11 +152,31 @@ class TreeOutputs:
 class TextOutputs:
     """A text for each input, a translation or a caption, and its score."""
 
-    metadata = (TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH), TensorMetadata("score", "FP32", _BATCH))
+    metadata: tuple[TensorMetadata, ...] = (
+        TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH),
+        TensorMetadata("score", "FP32", _BATCH),
+    )
     labels: Mapping[str, Sequence[str]] = {}
 
     def __init__(self) -> None:
         self.writers: dict[str, Writer] = {TEXT_OUTPUT: _texts_of("text"), "score": _numbers_of("score")}
+
+
+class ClipOutputs(TextOutputs):
+    """The caption of each clip, the action and the next one, each with its score."""
+
+    metadata = (
+        *TextOutputs.metadata,
+        TensorMetadata("action", BYTES, _BATCH),
+        TensorMetadata("action_score", "FP32", _BATCH),
+        TensorMetadata("next_action", BYTES, _BATCH),
+        TensorMetadata("next_action_score", "FP32", _BATCH),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        for key in ("action", "next_action"):
+            self.writers |= {key: _action(key), f"{key}_score": _action_score(key)}
 
 
 class TranscriptOutputs:
@@ -193,6 +221,20 @@ class ForecastOutputs:
 def _texts_of(key: str) -> Writer:
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
         return texts(name, [answer[key] for answer in prediction.answers], shape)
+
+    return write
+
+
+def _action(key: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return texts(name, [answer[key]["label"] for answer in prediction.answers], shape)
+
+    return write
+
+
+def _action_score(key: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return Tensor(name, "FP32", shape, [answer[key]["score"] for answer in prediction.answers])
 
     return write
 

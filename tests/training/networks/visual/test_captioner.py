@@ -19,7 +19,7 @@ from tests.training.tiny_captioner import captioner, publish_captioner
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
 from training.networks.inputs.image_augmentation import ImageAugmentation
-from training.onnx_graph.captioner import folded_batch_norm
+from training.onnx_graph.visual.captioner import folded_batch_norm
 from training.preprocessing.batches import CaptioningBatch
 from training.publish.verify import verify_bundle
 

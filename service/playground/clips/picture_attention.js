@@ -32,16 +32,15 @@ export function pictureAttention({ tokens, rows, columns, weights }, png) {
   return el("div", { class: "picture-attention" }, frame, el("div", {}, box, readout, tableOf(pieces, looked)));
 }
 
-/** Opacity of the veil: none at the maximum of attention, nearly full at zero. */
-function drawVeil(canvas, row) {
-  const most = Math.max(...row) || 1;
+/** Opacity of the veil: none where attention is `most`, nearly full at zero. */
+export function drawVeil(canvas, row, most = Math.max(...row) || 1) {
   const image = new ImageData(canvas.width, canvas.height);
   row.forEach((weight, place) => image.data.set([...VEIL, (1 - weight / most) * MAX_OPACITY * 255], place * 4));
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 /** Region with most of the attention, in words. */
-function strongestPlace(row, rows, columns) {
+export function strongestPlace(row, rows, columns) {
   const place = row.indexOf(Math.max(...row));
   const down = third(Math.floor(place / columns), rows, ["upper", "", "lower"]);
   const across = third(place % columns, columns, ["left", "", "right"]);

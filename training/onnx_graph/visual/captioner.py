@@ -7,8 +7,9 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from training.networks.captioner import Captioner
 from training.networks.inputs.image_encoder import ConvolutionLayer, ImageEncoder
+from training.networks.visual.caption_decoder import CaptionDecoder
+from training.networks.visual.captioner import Captioner
 from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.cells import recurrence
 from training.onnx_graph.parts.features import attention_energies
@@ -29,7 +30,11 @@ def write_captioner_encoder(graph: GraphBuilder, network: Captioner) -> None:
     memory = graph.node("Reshape", by_place, graph.integers(0, grid, width))
     graph.output("memory", memory)
     graph.output("memory_keys", linear(graph, memory, network.attention.key))
-    mean = graph.node("ReduceMean", memory, graph.integers(1), keepdims=0)
+    first_state(graph, network, graph.node("ReduceMean", memory, graph.integers(1), keepdims=0))
+
+
+def first_state(graph: GraphBuilder, network: CaptionDecoder, mean: str) -> None:
+    """Write the decoder's first state, from the mean of the memory `[batch, size]`."""
     factor, summand = folded_batch_norm(network.normalise)
     summary = graph.node("Add", graph.node("Mul", mean, graph.constant(factor)), graph.constant(summand))
     first = graph.node("Tanh", linear(graph, summary, network.bridge))
@@ -75,13 +80,18 @@ def folded_batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarr
 
 def write_captioner_step(graph: GraphBuilder, network: Captioner) -> None:
     """One decoder step; attention comes before the recurrence."""
-    token, lengths = graph.input("token"), graph.input("lengths")
     memory, keys = graph.input("memory"), graph.input("memory_keys")
+    mask = valid_mask(graph, keys, graph.input("lengths"))
+    graph.output("attention", caption_step(graph, network, memory, keys, mask))
+
+
+def caption_step(graph: GraphBuilder, network: CaptionDecoder, memory: str, keys: str, mask: str) -> str:
+    """Write one step over a memory `[batch, places, size]`, all but its output `attention` `[batch, places]`."""
+    token = graph.input("token")
     before = state_inputs(graph, network)
     query = time_major(graph, before[0])
     energies = attention_energies(graph, query, keys, network.attention)
-    mask = valid_mask(graph, keys, lengths)
-    hard = network.config.hard_attention
+    hard = network.caption_config.hard_attention
     weights = one_at_maximum(graph, energies, mask) if hard else masked_softmax(graph, energies, mask)
     looked = graph.node("MatMul", graph.node("Unsqueeze", weights, graph.integers(1)), memory)
     gate = graph.node("Sigmoid", linear(graph, query, network.gate))
@@ -92,5 +102,5 @@ def write_captioner_step(graph: GraphBuilder, network: Captioner) -> None:
     found = graph.node("Squeeze", graph.node("Concat", word, outputs, context, axis=2), graph.integers(0))
     logits = linear(graph, graph.node("Tanh", linear(graph, found, network.readout)), network.output)
     graph.output("logits", logits)
-    graph.output("attention", weights)
     state_outputs(graph, network, after)
+    return weights

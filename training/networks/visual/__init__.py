@@ -1,0 +1,1 @@
+"""Networks that describe what they see: pictures, and clips of frames."""

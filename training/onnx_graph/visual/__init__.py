@@ -1,0 +1,1 @@
+"""Graph writers of the networks that describe pictures and clips."""
