@@ -7,7 +7,7 @@ import { el } from "../elements/dom.js";
 import { beamFields } from "../workbench/beam_fields.js";
 import { bars } from "./classification.js";
 import { predictionView } from "./prediction.js";
-import { pictureThumbnail } from "./thumbnails.js";
+import { pictureThumbnail } from "../editors/thumbnails.js";
 
 const MAX_BARS = 3;
 
