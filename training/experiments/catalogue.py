@@ -14,6 +14,7 @@ from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
 from training.experiments.looking import LOOKING
+from training.experiments.scan import SCAN
 from training.experiments.speech.fusion import FUSION
 from training.experiments.speech.resolution import RESOLUTION
 from training.experiments.speech.spikes import SPIKES
@@ -31,6 +32,7 @@ _ALL: tuple[AnyExperiment, ...] = (
     TRUNCATION,
     ATTENTION,
     LOOKING,
+    SCAN,
     DIRECTIONS,
     ABLATION,
     SPIKES,
