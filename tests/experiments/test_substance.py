@@ -17,8 +17,6 @@ from service.tasks.transcription.decoder import Token
 from training.data.records import SentencePair
 from training.experiments.adding import BLIND_ERROR, adding_batch
 from training.experiments.agreement import NUMBER, VERB, WORDS, agreement_batch
-from training.experiments.attention import NETWORKS as DECODERS
-from training.experiments.attention import _config, reversal_batch
 from training.experiments.cells import NUM_BLOCKS, recurrent_parameters, width_for
 from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
 from training.experiments.directions import wide_forward
@@ -27,7 +25,9 @@ from training.experiments.harness.digits import WORDS as SPOKEN
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.probe import Probe, num_parameters
 from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
-from training.experiments.scan import num_actions, splits_of
+from training.experiments.seq2seq.attention import NETWORKS as DECODERS
+from training.experiments.seq2seq.attention import _config, reversal_batch
+from training.experiments.seq2seq.scan import num_actions, splits_of
 from training.experiments.speech.fusion import FUSION, digit_lines
 from training.experiments.speech.transducers import last_steps
 from training.networks.layers.cells import recurrence

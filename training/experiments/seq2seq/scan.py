@@ -23,10 +23,10 @@ from training.data.public.locate import locate
 from training.data.read import read_records
 from training.data.records import SentencePair
 from training.evaluation.torch_runner import evaluating
-from training.experiments.attention import NETWORKS
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
 from training.experiments.harness.probe import num_parameters
+from training.experiments.seq2seq.attention import NETWORKS
 from training.networks.translator import Translator
 from training.preprocessing.batches import TranslationBatch
 from training.preprocessing.vocabulary import Vocabulary
