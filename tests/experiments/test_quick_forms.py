@@ -26,6 +26,7 @@ NUM_ROWS = {
     "truncation": [2, 2],
     "attention": [2 * 2],
     "looking": [2 * 2],
+    "scan": [3 * 2],
     "directions": [4],
     "ablation": [5],
     "spikes": [3, 2],
