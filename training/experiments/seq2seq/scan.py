@@ -48,7 +48,7 @@ class Settings:
     hidden: int = 64
     seeds: int = 1
     batch: int = 64
-    num_steps: int = 1600
+    num_steps: int = 3000
     learning_rate: float = 0.004
     num_asked: int = 300
     max_train: int = 0
