@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from service.tasks.transcription.decoder import Token
+from training.data.records import SentencePair
 from training.experiments.adding import BLIND_ERROR, adding_batch
 from training.experiments.agreement import NUMBER, VERB, WORDS, agreement_batch
-from training.experiments.attention import NETWORKS as DECODERS
-from training.experiments.attention import _config, reversal_batch
 from training.experiments.cells import NUM_BLOCKS, recurrent_parameters, width_for
 from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
 from training.experiments.directions import wide_forward
@@ -26,10 +25,16 @@ from training.experiments.harness.digits import WORDS as SPOKEN
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.probe import Probe, num_parameters
 from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
+from training.experiments.seq2seq.attention import NETWORKS as DECODERS
+from training.experiments.seq2seq.attention import _config, reversal_batch
+from training.experiments.seq2seq.scan import num_actions, splits_of
 from training.experiments.speech.fusion import FUSION, digit_lines
 from training.experiments.speech.transducers import last_steps
 from training.networks.layers.cells import recurrence
 from training.networks.layers.recurrent import RecurrentLayer
+
+#: What may stand after a verb, and how many actions it then makes.
+WAYS = {"": 1, "left": 2, "twice": 3, "around left": 8}
 
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(32, 128), (1, 1), (7, 33)])
@@ -168,3 +173,17 @@ def test_a_word_is_written_with_its_last_token() -> None:
     letters_of = [Token(ord(letter), step, 0.0) for step, letter in enumerate("one two")]
     assert last_steps(letters_of, "one two", "character") == [2, 6]
     assert last_steps([Token(5, 3, 0.0), Token(6, 9, 0.0)], "one two", "word") == [3, 9]
+
+
+def test_splits_of_commands_keep_apart_what_they_ask_for() -> None:
+    """Train of the split by length is short and what is asked long; the new verb is in train alone, and often."""
+    pairs = [
+        SentencePair(f"{verb} {way}".strip(), "A " * size) for verb in ("run", "look") for way, size in WAYS.items()
+    ]
+    train, dev = pairs[:-1], pairs[-1:]
+    splits = splits_of(train, dev, 4, "look")
+    assert {num_actions(pair) > 4 for pair in splits["longer"].train} == {False}
+    assert {num_actions(pair) > 4 for pair in splits["longer"].asked} == {True}
+    assert {pair.source for pair in splits["new verb"].train if "look" in pair.source} == {"look"}
+    assert {pair.source for pair in splits["new verb"].asked} == {f"look {way}" for way in WAYS if way}
+    assert splits["random"] == (train, dev, dev)

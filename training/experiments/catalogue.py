@@ -5,7 +5,6 @@ from __future__ import annotations
 from training.experiments.ablation import ABLATION
 from training.experiments.adding import ADDING
 from training.experiments.agreement import AGREEMENT
-from training.experiments.attention import ATTENTION
 from training.experiments.cells import CELLS
 from training.experiments.clipping import CLIPPING
 from training.experiments.copy_memory import COPY_MEMORY
@@ -13,7 +12,9 @@ from training.experiments.directions import DIRECTIONS
 from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
-from training.experiments.looking import LOOKING
+from training.experiments.seq2seq.attention import ATTENTION
+from training.experiments.seq2seq.looking import LOOKING
+from training.experiments.seq2seq.scan import SCAN
 from training.experiments.speech.fusion import FUSION
 from training.experiments.speech.resolution import RESOLUTION
 from training.experiments.speech.spikes import SPIKES
@@ -31,6 +32,7 @@ _ALL: tuple[AnyExperiment, ...] = (
     TRUNCATION,
     ATTENTION,
     LOOKING,
+    SCAN,
     DIRECTIONS,
     ABLATION,
     SPIKES,
