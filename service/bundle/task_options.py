@@ -147,6 +147,9 @@ class TranslationOptions(OptionsOfTask):
     copying: bool = Field(
         default=False, description="whether `decoder_step` gives a `generate_logit`, and source words can be copied"
     )
+    grammar: Literal["grammar.lark"] | None = Field(
+        default=None, description="the file with the grammar that answers parse by, in the notation of lark"
+    )
 
     @property
     def required_outputs(self) -> dict[str, tuple[str, ...]]:

@@ -36,6 +36,8 @@ from service.bundle.tokenizer import EOS
 from service.tasks.core.task import Array
 from service.tasks.seq2seq.beam_rows import Extensions, Mask, Rows, Scores
 from service.tasks.seq2seq.copying import CopyStep
+from service.tasks.seq2seq.grammar.parse_stack import ParseStack
+from service.tasks.seq2seq.grammar.word_constraint import WordConstraint
 from service.tasks.seq2seq.hypotheses import AttentionHistory, HypothesisSearch
 from service.tasks.seq2seq.token_scores import largest_entries, log_normalisers, top_token
 
@@ -109,6 +111,7 @@ class BeamSearch:
         if len(in_beams):
             extensions = extensions.joined(self._beams(in_beams, scores, attention))
         self._record_attention(extensions, attention)
+        self._record_parses(extensions)
         finished = [search for search in self._searches if search.is_done]
         return StepResult(finished, self._go_on(extensions, has_grown=True))
 
@@ -125,7 +128,44 @@ class BeamSearch:
             normalisers = log_normalisers(logits, largest)
         elif len(needed):
             normalisers[needed] = log_normalisers(logits[needed], largest[needed])
-        return Scores(logits, tokens, normalisers)
+        return self._constrained(Scores(logits, tokens, normalisers))
+
+    def _constrained(self, scores: Scores) -> Scores:
+        """The scores without tokens after which the text of a constrained sentence could not parse any more.
+
+        Their logits are minus infinity; those that stay have the probability that the model gives them.
+        """
+        rows = [row for row in range(len(scores.tokens)) if self._is_constrained(row)]
+        if not rows:
+            return scores
+        logits, tokens = scores.logits.copy(), scores.tokens.copy()
+        for row in rows:
+            constraint, parses, position = self._parse_of(row)
+            num_left = int(self._rows.max_steps[row] - self._rows.num_steps[row]) + 1
+            logits[row, ~constraint.allowed(parses[position], num_left, logits.shape[1])] = -np.inf
+            tokens[row] = logits[row].argmax()
+        return Scores(logits, tokens, scores.normalisers)
+
+    def _is_constrained(self, row: int) -> bool:
+        search = self._search_of(row)
+        return search.plan.constraint is not None and not search.is_done
+
+    def _parse_of(self, row: int) -> tuple[WordConstraint, list[ParseStack], int]:
+        """The constraint of the sentence of a row, the stacks of its beams, and which of them is the row's."""
+        search = self._search_of(row)
+        assert search.plan.constraint is not None
+        first = int(np.searchsorted(self._rows.sentences, self._rows.sentences[row]))
+        return search.plan.constraint, search.parses, row - first
+
+    def _record_parses(self, extensions: Extensions) -> None:
+        """Read the newest token of every open hypothesis of the constrained sentences."""
+        following: dict[HypothesisSearch, list[ParseStack]] = {}
+        for row, token in zip(extensions.parents.tolist(), extensions.tokens.tolist(), strict=True):
+            if self._is_constrained(row):
+                constraint, parses, position = self._parse_of(row)
+                following.setdefault(self._search_of(row), []).append(constraint.after(parses[position], token))
+        for search, parses in following.items():
+            search.parses = parses
 
     def _without_failures(self, logits: Array, broken: IntArray) -> Array:
         """The logits with zeros in the broken rows, whose sentences fail."""
@@ -162,7 +202,7 @@ class BeamSearch:
         return candidates.where((ranks < num_beams) & ~self._is_done(self._rows.sentences[candidates.parents]))
 
     def _candidates(self, index: IntArray, scores: Scores) -> Extensions:
-        """Candidates, best first within each sentence; at least one more than it has beams.
+        """Candidates, best first within each sentence; at least one more than it has beams, if so many are allowed.
 
         Each row has one end token, so of the best `num_beams + 1` of a row at least `num_beams` continue. The ids below
         the end token, padding, unknown and begin, are never produced.
@@ -171,6 +211,10 @@ class BeamSearch:
         rows, columns = largest_entries(logits[:, EOS:], int(self._rows.num_beams[index].max()) + 1)
         parents, tokens = index[rows], columns + EOS
         totals = self._rows.totals[parents] + scores.logits[parents, tokens] - scores.normalisers[parents]
+        if not np.isfinite(totals).all():
+            # What a constraint has ruled out: the model's own numbers are finite here.
+            is_allowed = np.isfinite(totals)
+            parents, tokens, totals = parents[is_allowed], tokens[is_allowed], totals[is_allowed]
         # Sorted by sentence, then total, then beam, then id: the last key of `lexsort` counts first.
         order = np.lexsort((tokens, parents, -totals, self._rows.sentences[parents]))
         return Extensions(parents, tokens, totals).where(order)
