@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,3 +180,27 @@ def test_requests_that_cannot_be_answered_are_refused(task: Translation) -> None
     with pytest.raises(InvalidInput, match="has no grammar"):
         plain.preprocess("a", TranslationParameters(constrained=True))
     assert plain.preprocess("a", TranslationParameters(constrained=False)).plan.constraint is None
+
+
+SQL = Path(__file__).parents[3] / "training" / "recipes" / "grammars" / "sql.lark"
+QUERIES = {
+    "SELECT DISTINCT Aalias0.NAME , COUNT( * ) > 0 FROM A AS Aalias0 WHERE Aalias0.NUMBER = 7 ;": None,
+    'SELECT A.B FROM A INNER JOIN C ON A.ID = C.ID WHERE ( A.B LIKE "%x y%" OR A.B <> 1 ) AND NOT A.C = "FROM" ;': None,
+    "SELECT A.B FROM A WHERE A.C = ( SELECT MIN( D.C ) FROM D ) ORDER BY A.B DESC LIMIT 1 ;": None,
+    "SELECT SUM( CASE WHEN A.B IN ( 1 , 2 ) THEN 1 ELSE 0 END ) FROM A GROUP BY A.C ;": None,
+    "SELECT A.B FROM WHERE A.C = 1 ;": 3,
+    'SELECT A.B FROM A WHERE A.C = "x ;': 10,
+    "SELECT A.B FROM A WHERE A.C BETWEEN 1 ;": 8,
+}
+
+
+@pytest.mark.parametrize(("query", "error"), QUERIES.items())
+def test_the_grammar_of_sql_reads_queries_and_finds_where_others_break(query: str, error: int | None) -> None:
+    """Queries as the data sets write them parse, unfinished ones do not: the position of the first wrong word is told.
+
+    The second last has no closing quote, so that it breaks at its end.
+    """
+    words = tokenizer(["x"], lowercase=False, zero_digits=False).words(query)
+    names = [*words, "SELECT", "FROM", "A", "1"]
+    known = tokenizer(list(dict.fromkeys(names)), lowercase=False, zero_digits=False)
+    assert WordGrammar(SQL.read_text(encoding="utf-8"), known, True).first_error(words) == error

@@ -7,7 +7,7 @@ items of a state say exactly how what has been read can go on.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from lark import Lark
@@ -97,7 +97,7 @@ def parse_table(grammar: str) -> ParseTable:
         analyzer = LALR_Analyzer(ParserConf(rules, {}, [START_RULE]), debug=True, strict=True)
         analyzer.compute_lr0_states()
         _check_size("states", len(analyzer.lr0_itemsets), MAX_STATES)
-        analyzer.compute_lalr()
+        analyzer.compute_lalr()  # type: ignore[no-untyped-call]
         return _numbered(analyzer, rules, _terminals(definitions, rules))
     except (LarkError, re.error, RecursionError, AssertionError) as error:
         raise GrammarError(f"not a grammar that is LALR(1), in the notation of lark: {error}") from error
@@ -108,7 +108,7 @@ def _check_size(what: str, size: int, limit: int) -> None:
         raise GrammarError(f"a grammar has at most {limit:,} {what}, this one has {size:,}")
 
 
-def _terminals(definitions: Sequence[TerminalDef], rules: Sequence[Rule]) -> list[Terminal]:
+def _terminals(definitions: Iterable[TerminalDef], rules: Sequence[Rule]) -> list[Terminal]:
     used = {symbol.name for rule in rules for symbol in rule.expansion}
 
     def rank(definition: TerminalDef) -> tuple[int, bool, str]:
