@@ -38,6 +38,7 @@ class VideoCaptioner(CaptionDecoder):
         self.recurrent = RecurrentEncoder(config.cell, width, width, 1, bidirectional=True)
         self.place_size = channels + 2 * width
         self.build_decoder(config, self.place_size, vocabulary, seen=channels)
+        self.moment = nn.Linear(width, width)
         self.action = nn.Linear(width, actions)
         self.next_action = nn.Linear(width, actions)
 
@@ -101,8 +102,12 @@ class VideoCaptioner(CaptionDecoder):
         return memory, states[:, :, : self.config.recurrent_size], strongest
 
     def told_actions(self, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `[batch, time, actions]` after each frame: of what is being done, and of what comes next."""
-        return self.action(read), self.next_action(read)
+        """Logits `[batch, time, actions]` after each frame: of what is being done, and of what comes next.
+
+        The hidden layer tells the same movement before and after a change apart: what comes next depends on both.
+        """
+        hidden = torch.relu(self.moment(read))
+        return self.action(hidden), self.next_action(hidden)
 
     def decode(
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
