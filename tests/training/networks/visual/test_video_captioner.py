@@ -121,7 +121,15 @@ def test_clips_are_changed_in_training_alone() -> None:
 def test_all_frames_of_a_clip_are_changed_alike() -> None:
     """A clip that stands still does so after every augmentation; another clip of the batch is changed otherwise."""
     everything = PictureConfig(
-        shift=0.3, scale=0.3, rotation_degrees=45, brightness=0.3, colour=0.3, grey=0.3, erase=0.3, mirror=0.5
+        shift=0.3,
+        scale=0.3,
+        rotation_degrees=45,
+        outline=0.5,
+        brightness=0.3,
+        colour=0.3,
+        grey=0.3,
+        erase=0.3,
+        mirror=0.5,
     )
     still = (torch.rand(1, 1, 3, 12, 16) * 2 - 1).expand(4, 5, -1, -1, -1)
     torch.manual_seed(3)
