@@ -36,6 +36,7 @@ from training.fit.schedule import (
     update_averages,
 )
 from training.networks.network import Network
+from training.preprocessing.batches import Batch
 from training.preprocessing.batching import Order, TrainingSet
 
 
@@ -181,16 +182,20 @@ class Trainer:
 
     def _score_averages(self) -> DevScore:
         """The dev score of the averaged weights, which are saved if it is the best one."""
-        network, config = self.state.network, self._config
-        orders = self._data.epoch(self.progress.epoch)[:NUM_BATCHES]
+        network = self.state.network
         with (
             averaged_weights(network, self.state.averages),
-            fitting_statistics(network, map(self._data.batch, orders), config.precision),
+            fitting_statistics(network, self._some_batches(), self._config.precision),
         ):
             score = self._score(network)
             if self._is_better(score):
                 save_weights(self._folder.best_weights, network)
         return score
+
+    def _some_batches(self) -> Iterator[Batch]:
+        """Batches of train, made only where they are asked for."""
+        for order in self._data.epoch(self.progress.epoch)[:NUM_BATCHES]:
+            yield self._data.batch(order)
 
     def _is_better(self, score: DevScore) -> bool:
         best = self.progress.best_score
