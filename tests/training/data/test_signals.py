@@ -128,6 +128,13 @@ def test_labels_of_arrays_are_lines_of_a_list(tmp_path: Path) -> None:
         assert f"label {wrong}" in str(fault_of(path))
 
 
+@pytest.mark.parametrize("wrong", [-1, 2, 0.5])
+def test_a_number_that_the_names_of_the_archive_do_not_have_is_named(tmp_path: Path, wrong: float) -> None:
+    path, names = tmp_path / "a.npz", np.array(["no", "yes"])
+    np.savez(path, x=np.zeros((2, 3, 1), np.float32), y=np.array([wrong] * 2), label_names=names)
+    assert f"label {wrong}; label_names names the labels 0 to 1" in str(fault_of(path))
+
+
 def labels_of(path: Path) -> list[str]:
     return [r.label for r in read_records("classification", path) if isinstance(r, LabelledSignal)]
 

@@ -225,7 +225,7 @@ _LINE_FORM = 'each line is like {"frames": [[0.1, 0.2], [0.3, 0.4]], "label": "u
 
 def _read_npz(path: Path, options: ReadOptions) -> Iterator[Located]:
     arrays = _arrays(path)
-    x, y = arrays.get("x", arrays.get("frames")), arrays.get("y", arrays.get("labels"))
+    x, y = sequences_in(arrays), arrays.get("y", arrays.get("labels"))
     if x is None or y is None or x.ndim != 3 or len(x) != len(y) or not np.isfinite(x).all():
         raise DataFault(
             path,
@@ -241,18 +241,25 @@ def _read_npz(path: Path, options: ReadOptions) -> Iterator[Located]:
         yield Located(LabelledSignal(values, label, tuple(features), group=str(group)), number)
 
 
+def sequences_in(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """The array of sequences among those of a file, `[sequences, time, features]` where it is a valid one."""
+    return arrays.get("x", arrays.get("frames"))
+
+
 def _label_names(path: Path, arrays: Mapping[str, NDArray[Any]], numbers: list[Any]) -> list[str]:
     """Names of the labels; their numbers where nothing names them."""
-    names, listed_names = arrays.get("label_names"), path.with_name("labels.txt")
-    if names is not None:
-        return [str(names[index]) for index in numbers]
-    if "labels" not in arrays or not listed_names.is_file():
-        return [str(index) for index in numbers]
-    lines = listed_names.read_text(encoding="utf-8").splitlines()
-    for position, index in enumerate(numbers, start=1):
-        if not (isinstance(index, int) and 1 <= index <= len(lines)):
-            raise DataFault(path, position, f"label {index}", f"{listed_names.name} names the labels 1 to {len(lines)}")
-    return [lines[index - 1].strip() for index in numbers]
+    beside = path.with_name("labels.txt")
+    if "label_names" in arrays:
+        first, where, names = 0, "label_names", arrays["label_names"].tolist()
+    elif "labels" in arrays and beside.is_file():
+        first, where, names = 1, beside.name, beside.read_text(encoding="utf-8").splitlines()
+    else:
+        return [str(number) for number in numbers]
+    last = first + len(names) - 1
+    for position, number in enumerate(numbers, start=1):
+        if not (isinstance(number, int) and first <= number <= last):
+            raise DataFault(path, position, f"label {number}", f"{where} names the labels {first} to {last}")
+    return [str(names[number - first]).strip() for number in numbers]
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
