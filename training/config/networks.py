@@ -326,6 +326,9 @@ class CaptionConfig(NetworkTable):
     word_loss_weight: float = Field(
         default=0.5, ge=0, description="weight of predicting the words of the caption from the mean of the memory"
     )
+    rare_words: bool = Field(
+        default=False, description="in that loss a word weighs the more, the fewer captions of the batch have it"
+    )
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
 

@@ -9,7 +9,7 @@ from training.config.networks import WordReaderTable
 from training.networks.inputs.contextual import ContextualFeatures
 from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
 from training.networks.layers.dropout import sequence_dropout
-from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.layers.recurrent import recurrent_encoder
 from training.networks.network import Network, Tensors, int64
 from training.preprocessing.character_models import CharacterModels
 
@@ -27,17 +27,8 @@ class WordReader(Network):
         self.character_features = character_features(config, characters)
         self.contextual = ContextualFeatures(models, characters, config.contextual_size) if models else None
         self.dropout = sequence_dropout(config.dropout, config.locked_dropout)
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            feature_size(config.word_size, self.character_features, self.contextual),
-            config.hidden_size,
-            config.layers,
-            config.bidirectional,
-            config.dropout,
-            connection=config.connection,
-            layer_norm=config.layer_norm,
-            locked=config.locked_dropout,
-        )
+        read_size = feature_size(config.word_size, self.character_features, self.contextual)
+        self.encoder = recurrent_encoder(config, read_size)
 
     def word_inputs(self) -> tuple[TensorSpec, ...]:
         """What its graph reads: words, characters where they are read, lengths."""
