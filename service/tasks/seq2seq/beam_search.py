@@ -26,7 +26,7 @@ has a log-probability, the end token too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +37,6 @@ from service.tasks.core.task import Array
 from service.tasks.seq2seq.beam_rows import Extensions, Mask, Rows, Scores
 from service.tasks.seq2seq.copying import CopyStep
 from service.tasks.seq2seq.grammar.parse_stack import ParseStack
-from service.tasks.seq2seq.grammar.word_constraint import WordConstraint
 from service.tasks.seq2seq.hypotheses import AttentionHistory, HypothesisSearch
 from service.tasks.seq2seq.token_scores import largest_entries, log_normalisers, top_token
 
@@ -135,37 +134,36 @@ class BeamSearch:
 
         Their logits are minus infinity; those that stay have the probability that the model gives them.
         """
-        rows = [row for row in range(len(scores.tokens)) if self._is_constrained(row)]
-        if not rows:
+        if all(search.plan.constraint is None for search in self._searches):
             return scores
         logits, tokens = scores.logits.copy(), scores.tokens.copy()
-        for row in rows:
-            constraint, parses, position = self._parse_of(row)
-            num_left = int(self._rows.max_steps[row] - self._rows.num_steps[row]) + 1
-            logits[row, ~constraint.allowed(parses[position], num_left, logits.shape[1])] = -np.inf
-            tokens[row] = logits[row].argmax()
+        num_left = (self._rows.max_steps - self._rows.num_steps + 1).tolist()
+        for row, (search, beam) in enumerate(self._beams_of_rows(np.arange(len(tokens)))):
+            if search.plan.constraint is not None and not search.is_done:
+                allowed = search.plan.constraint.allowed(search.parses[beam], num_left[row], logits.shape[1])
+                np.copyto(logits[row], -np.inf, where=~allowed)
+                tokens[row] = logits[row].argmax()
         return Scores(logits, tokens, scores.normalisers)
-
-    def _is_constrained(self, row: int) -> bool:
-        search = self._search_of(row)
-        return search.plan.constraint is not None and not search.is_done
-
-    def _parse_of(self, row: int) -> tuple[WordConstraint, list[ParseStack], int]:
-        """The constraint of the sentence of a row, the stacks of its beams, and which of them is the row's."""
-        search = self._search_of(row)
-        assert search.plan.constraint is not None
-        first = int(np.searchsorted(self._rows.sentences, self._rows.sentences[row]))
-        return search.plan.constraint, search.parses, row - first
 
     def _record_parses(self, extensions: Extensions) -> None:
         """Read the newest token of every open hypothesis of the constrained sentences."""
+        if all(search.plan.constraint is None for search in self._searches):
+            return
         following: dict[HypothesisSearch, list[ParseStack]] = {}
-        for row, token in zip(extensions.parents.tolist(), extensions.tokens.tolist(), strict=True):
-            if self._is_constrained(row):
-                constraint, parses, position = self._parse_of(row)
-                following.setdefault(self._search_of(row), []).append(constraint.after(parses[position], token))
+        for (search, beam), token in zip(
+            self._beams_of_rows(extensions.parents), extensions.tokens.tolist(), strict=True
+        ):
+            if search.plan.constraint is not None:
+                stack = search.plan.constraint.after(search.parses[beam], token)
+                following.setdefault(search, []).append(stack)
         for search, parses in following.items():
             search.parses = parses
+
+    def _beams_of_rows(self, rows: IntArray) -> Iterator[tuple[HypothesisSearch, int]]:
+        """The search of each row, and which of its beams the row is."""
+        sentences = self._rows.sentences[rows]
+        beams = rows - np.searchsorted(self._rows.sentences, sentences)
+        return ((self._searches[sentence], beam) for sentence, beam in zip(sentences.tolist(), beams.tolist(), strict=True))
 
     def _without_failures(self, logits: Array, broken: IntArray) -> Array:
         """The logits with zeros in the broken rows, whose sentences fail."""
@@ -211,10 +209,6 @@ class BeamSearch:
         rows, columns = largest_entries(logits[:, EOS:], int(self._rows.num_beams[index].max()) + 1)
         parents, tokens = index[rows], columns + EOS
         totals = self._rows.totals[parents] + scores.logits[parents, tokens] - scores.normalisers[parents]
-        if not np.isfinite(totals).all():
-            # What a constraint has ruled out: the model's own numbers are finite here.
-            is_allowed = np.isfinite(totals)
-            parents, tokens, totals = parents[is_allowed], tokens[is_allowed], totals[is_allowed]
         # Sorted by sentence, then total, then beam, then id: the last key of `lexsort` counts first.
         order = np.lexsort((tokens, parents, -totals, self._rows.sentences[parents]))
         return Extensions(parents, tokens, totals).where(order)

@@ -26,7 +26,8 @@ from service.tasks.core.task import (
 )
 from service.tasks.seq2seq.copying import extended_ids
 from service.tasks.seq2seq.grammar.parse_table import GrammarError
-from service.tasks.seq2seq.grammar.word_constraint import WordConstraint, WordGrammar
+from service.tasks.seq2seq.grammar.word_constraint import WordConstraint
+from service.tasks.seq2seq.grammar.word_grammar import WordGrammar
 from service.tasks.seq2seq.hypotheses import Hypothesis, SearchOptions
 from service.tasks.seq2seq.seq2seq import Seq2Seq, Seq2SeqAnswer, Seq2SeqParameters
 

@@ -8,29 +8,60 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.tasks.seq2seq.grammar.parse_table import END, ParseTable
 
+#: Stacks that are kept for further requests, about 200 bytes each.
+MAX_SHARED_STACKS: Final = 30_000
+
+
+class Choices(NamedTuple):
+    """What may come next.
+
+    Attributes:
+        following: the stack after each terminal.
+        needs: the fewest tokens that a text still needs with each terminal, the end token counted, ascending.
+        names: the terminals in the order of `needs`; those with which the text never ends are not among them.
+        can_end: whether the text may end here.
+        flags: what was allowed, by the number of `needs` that there was room for.
+    """
+
+    following: Mapping[str, ParseStack]
+    needs: Sequence[float]
+    names: Sequence[str]
+    can_end: bool
+    flags: dict[int, NDArray[np.bool_]]
+
 
 class ParseStack:
-    """One stack: the state on top, and the stack below it. Equal stacks of one request are one object."""
+    """One stack: the state on top, and the stack below it. Equal stacks over one empty stack are one object."""
 
-    __slots__ = ("_above", "_moves", "below", "shortest", "state")
+    __slots__ = ("_above", "_origin", "below", "choices", "num_stacks", "shortest", "state")
 
     def __init__(self, state: int, below: ParseStack | None = None) -> None:
         self.state, self.below = state, below
-        #: The fewest words to the end, once it is known; see `Parser.shortest`.
+        #: The fewest words to the end, and what may come next, once they are known; see `Parser`.
         self.shortest: float | None = None
-        self._above: dict[int, ParseStack] = {}
-        self._moves: dict[str, ParseStack | None] = {}
+        self.choices: Choices | None = None
+        self._above: dict[int, ParseStack] | None = None
+        self._origin: ParseStack = self if below is None else below._origin
+        #: Of the stack at the bottom: how many stand on it.
+        self.num_stacks = 0
 
     def pushed(self, state: int) -> ParseStack:
         """The stack with one more state on top."""
+        if self._above is None:
+            self._above = {}
         found = self._above.get(state)
-        if found is None:
-            found = self._above[state] = ParseStack(state, self)
+        if found is None:  # another thread may just now have made it
+            found = self._above.setdefault(state, ParseStack(state, self))
+            self._origin.num_stacks += 1
         return found
 
     def popped(self, length: int) -> ParseStack:
@@ -43,17 +74,6 @@ class ParseStack:
 
     def after(self, table: ParseTable, terminal: str) -> ParseStack | None:
         """The stack after a terminal, END too; None where it cannot come."""
-        if terminal not in self._moves:
-            self._moves[terminal] = self._shifted(table, terminal)
-        return self._moves[terminal]
-
-    def moves(self, table: ParseTable) -> dict[str, ParseStack]:
-        """The stack after each terminal that can come next."""
-        row = table.actions[self.state]
-        found = {name: self.after(table, name) for name in row if name != END}
-        return {name: following for name, following in found.items() if following is not None}
-
-    def _shifted(self, table: ParseTable, terminal: str) -> ParseStack | None:
         stack = self
         while True:
             if terminal == END and stack.state == table.accepting:
@@ -70,20 +90,33 @@ class ParseStack:
 class Parser:
     """A parse table, and how many words each of its symbols needs at least.
 
-    Only the terminals of `always` count, which some word is in every place where they can come.
+    Only the terminals of `always` count, which some word is in every place where they can come. Threads may share it.
     """
 
-    def __init__(self, table: ParseTable, always: Sequence[str]) -> None:
+    def __init__(self, table: ParseTable, always: Collection[str]) -> None:
         self.table = table
         self._lengths = _shortest_lengths(table.rules, always)
         self._rests = [[(item, self._length(item.rest)) for item in items] for items in table.items]
+        self._empty = ParseStack(table.start)
 
     def start(self) -> ParseStack:
-        """A stack that has read nothing. Each request needs its own, which holds all that come from it."""
-        return ParseStack(self.table.start)
+        """A stack that has read nothing; what requests learn of the stacks over it serves the next ones too."""
+        if self._empty.num_stacks > MAX_SHARED_STACKS:
+            self._empty = ParseStack(self.table.start)
+        return self._empty
 
-    def can_end(self, stack: ParseStack) -> bool:
-        return stack.after(self.table, END) is not None
+    def choices(self, stack: ParseStack) -> Choices:
+        """What may come after this stack."""
+        if stack.choices is None:
+            names = (name for name in self.table.actions[stack.state] if name != END)
+            after = {name: stack.after(self.table, name) for name in names}
+            following = {name: found for name, found in after.items() if found is not None}
+            # The word itself and the end token come to the rest.
+            needs = sorted((self.shortest(found) + 2, name) for name, found in following.items())
+            ending = [(need, name) for need, name in needs if need < math.inf]
+            can_end = stack.after(self.table, END) is not None
+            stack.choices = Choices(following, [n for n, _ in ending], [name for _, name in ending], can_end, {})
+        return stack.choices
 
     def shortest(self, stack: ParseStack) -> float:
         """The fewest words with which this stack becomes a whole text, infinite if none do.
@@ -126,7 +159,7 @@ class Parser:
         return sum(self._lengths.get(symbol, math.inf) for symbol in symbols)
 
 
-def _shortest_lengths(rules: Mapping[str, Sequence[tuple[str, ...]]], always: Sequence[str]) -> dict[str, float]:
+def _shortest_lengths(rules: Mapping[str, Sequence[tuple[str, ...]]], always: Collection[str]) -> dict[str, float]:
     """By symbol the fewest words that it derives; symbols that derive none at all are absent."""
     lengths: dict[str, float] = dict.fromkeys(always, 1.0)
     changed = True

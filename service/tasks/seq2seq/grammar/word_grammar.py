@@ -1,0 +1,166 @@
+"""The grammar of a bundle, its terminals matched with the words of the target vocabulary.
+
+A word is the terminal that the parser can read here; where it could be several, the first by priority, strings before
+patterns. So a text has one parse. What parses is the sequence of words: blanks between them do not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle.padding import IntArray
+from service.bundle.tokenizer import EOS, TextTokenizer
+from service.bundle.word_joiners import JOINER
+from service.tasks.seq2seq.grammar.parse_stack import Parser, ParseStack
+from service.tasks.seq2seq.grammar.parse_table import GrammarError, ParseTable
+
+Mask = NDArray[np.bool_]
+
+#: Parts of patterns that are visited at most to match the vocabulary, some seconds.
+MAX_VOCABULARY_VISITS: Final = 10_000_000
+#: Groups of words in masks: what no terminal matches, and the end token.
+NEVER, END_GROUP = 0, 1
+_MAX_SHOWN = 8
+
+
+class ParseFault(NamedTuple):
+    """The first word of a text that cannot come, None at its end; where it is; and what could have come."""
+
+    position: int
+    word: str | None
+    expected: tuple[str, ...]
+
+    def __str__(self) -> str:
+        expected = [*self.expected[:_MAX_SHOWN], *(["..."] if len(self.expected) > _MAX_SHOWN else [])]
+        what = "the end" if self.word is None else repr(self.word)
+        return f"word {self.position + 1}: {what} cannot come here; expected {', '.join(expected) or 'the end'}"
+
+
+class WordGrammar:
+    """A grammar over the words of a target vocabulary. Threads may share it."""
+
+    def __init__(self, grammar: str, target: TextTokenizer, is_copying: bool) -> None:
+        """
+        Raises:
+            GrammarError: it is too large or not LALR(1), or no text of this vocabulary parses.
+        """
+        from service.tasks.seq2seq.grammar.lalr import parse_table  # lark, which only bundles with a grammar need
+
+        if not target.reads_words:
+            raise GrammarError("a grammar is one of words, and the target tokens of this model are parts of words")
+        self.table: ParseTable = parse_table(grammar)
+        self.size = target.vocabulary_size
+        names = [self._names(target.token(token)) if token > EOS else () for token in range(self.size)]
+        #: The terminals of the words of each group; no two groups have the same.
+        self.kinds: list[tuple[str, ...]] = [(), (), *sorted({each for each in names if each})]
+        numbers = {kind: number for number, kind in enumerate(self.kinds) if kind}
+        #: `[vocab]`: the group of each token.
+        self.groups: IntArray = np.array([numbers.get(each, NEVER) for each in names], dtype=np.int64)
+        self.groups[EOS] = END_GROUP
+        if not is_copying:
+            self._check_matched()
+        self.parser = Parser(self.table, always_read(self.table, self.kinds))
+        self.shortest = self.parser.shortest(self.parser.start())
+        if self.shortest == math.inf:
+            missing = self._unmatched()
+            why = f"; no token matches {_listed(missing)}" if missing else ""
+            raise GrammarError(f"no text of the target vocabulary parses: the rule start can never end{why}")
+
+    def terminals_of(self, word: str) -> tuple[str, ...]:
+        """The terminals that match a word without its joiners, in the order in which they are tried."""
+        written = word.strip(JOINER)
+        return tuple(
+            terminal.name
+            for terminal in self.table.terminals
+            if (written == terminal.word if terminal.pattern is None else written and terminal.pattern.matches(written))
+        )
+
+    def flags(self, stack: ParseStack, num_left: int) -> Mask:
+        """`[groups]`: whether words of each may come, if the text has room for `num_left` tokens, the end token too.
+
+        A word that is read as a terminal that leads too far is out, although it may match an allowed one too.
+        """
+        choices = self.parser.choices(stack)
+        num_allowed = bisect_right(choices.needs, num_left)
+        found = choices.flags.get(num_allowed)
+        if found is None:
+            found = self.flags_of(self.kinds, stack, num_allowed)
+            found[END_GROUP] = choices.can_end
+            choices.flags[num_allowed] = found
+        return found
+
+    def flags_of(self, kinds: Sequence[tuple[str, ...]], stack: ParseStack, num_allowed: int) -> Mask:
+        """`[kinds]`: whether words that match these terminals may come, if only the first `num_allowed` choices may."""
+        choices = self.parser.choices(stack)
+        allowed = frozenset(choices.names[:num_allowed])
+        return np.array([_first(names, choices.following) in allowed for names in kinds], dtype=np.bool_)
+
+    def after(self, stack: ParseStack, terminals: Sequence[str]) -> ParseStack | None:
+        """The stack after a word that matches these terminals."""
+        following = self.parser.choices(stack).following
+        name = _first(terminals, following)
+        return None if name is None else following[name]
+
+    def fault(self, words: Sequence[str]) -> ParseFault | None:
+        """The first fault of a text; None for one that parses."""
+        stack = self.parser.start()
+        for position, word in enumerate(words):
+            following = self.after(stack, self.terminals_of(word))
+            if following is None:
+                return ParseFault(position, word.strip(JOINER), self._expected(stack))
+            stack = following
+        can_end = self.parser.choices(stack).can_end
+        return None if can_end else ParseFault(len(words), None, self._expected(stack))
+
+    def _expected(self, stack: ParseStack) -> tuple[str, ...]:
+        choices = self.parser.choices(stack)
+        shown = [terminal.shown for terminal in self.table.terminals if terminal.name in choices.following]
+        return (*shown, *(["the end"] if choices.can_end else []))
+
+    def _names(self, token: str) -> tuple[str, ...]:
+        found = self.terminals_of(token)
+        visits = sum(terminal.pattern.visits for terminal in self.table.terminals if terminal.pattern is not None)
+        if visits > MAX_VOCABULARY_VISITS:
+            raise GrammarError("the patterns of its terminals take too long to match with the target vocabulary")
+        return found
+
+    def _unmatched(self) -> list[str]:
+        matched = {name for kind in self.kinds for name in kind}
+        return [terminal.shown for terminal in self.table.terminals if terminal.name not in matched]
+
+    def _check_matched(self) -> None:
+        missing = self._unmatched()
+        if missing:
+            raise GrammarError(f"no token of the target vocabulary matches {_listed(missing)}")
+
+
+def always_read(table: ParseTable, kinds: Iterable[tuple[str, ...]]) -> set[str]:
+    """The terminals that some word of these kinds is wherever they can come.
+
+    A word is none of the terminals before it in its kind there, if no state knows both.
+    """
+    together: dict[str, set[str]] = {terminal.name: set() for terminal in table.terminals}
+    for row in table.actions:
+        for name in row.keys() & together.keys():
+            together[name] |= row.keys()
+    return {
+        name
+        for names in kinds
+        for place, name in enumerate(names)
+        if together[name].isdisjoint(names[:place])
+    }
+
+
+def _listed(shown: Sequence[str]) -> str:
+    return ", ".join(shown[:_MAX_SHOWN]) + (", ..." if len(shown) > _MAX_SHOWN else "")
+
+
+def _first(names: Iterable[str], can_read: Collection[str]) -> str | None:
+    """The terminal as which a word is read."""
+    return next((name for name in names if name in can_read), None)
