@@ -163,7 +163,9 @@ class BeamSearch:
         """The search of each row, and which of its beams the row is."""
         sentences = self._rows.sentences[rows]
         beams = rows - np.searchsorted(self._rows.sentences, sentences)
-        return ((self._searches[sentence], beam) for sentence, beam in zip(sentences.tolist(), beams.tolist(), strict=True))
+        return (
+            (self._searches[sentence], beam) for sentence, beam in zip(sentences.tolist(), beams.tolist(), strict=True)
+        )
 
     def _without_failures(self, logits: Array, broken: IntArray) -> Array:
         """The logits with zeros in the broken rows, whose sentences fail."""

@@ -6,12 +6,12 @@ Optional parts, alternatives and repetitions multiply when rules are written out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple
 
 from lark import Tree
-from lark.load_grammar import Grammar
+from lark.grammar import Terminal
 
 from service.tasks.seq2seq.grammar.parse_table import GrammarError
 
@@ -21,6 +21,8 @@ MAX_RULE_SYMBOLS: Final = 200
 MAX_SYMBOLS: Final = 10_000
 #: Parts of all terminals, written out.
 MAX_TERMINAL_PARTS: Final = 10_000
+#: Statements that read other files, or change what was said before.
+_REFUSED: Final = ("import", "extend", "override", "declare")
 
 
 class _Size(NamedTuple):
@@ -30,26 +32,50 @@ class _Size(NamedTuple):
     symbols: int
 
 
-def check_size(grammar: Grammar) -> None:
-    """
+def check_size(grammar: Tree[Any]) -> None:
+    """Check the tree of a grammar's text.
+
     Raises:
-        GrammarError: written out it would be too large, or it uses templates.
+        GrammarError: written out it would be too large, terminals name each other in a circle, or it has statements
+            or templates that are not supported.
     """
-    template = next((name for name, parameters, _, _ in grammar.rule_defs if parameters), None)
-    if template is not None:
-        raise GrammarError(f"templates such as {template} are not supported: write the rule out")
-    parts, seen = 0, dict[int, int]()
-    for name, (tree, _) in grammar.term_defs:
-        parts += 0 if tree is None else _num_parts(tree, seen)
-        check_limit(f"parts of terminals, up to {name}", parts, MAX_TERMINAL_PARTS)
+    for statement in grammar.children:
+        if statement.data in _REFUSED:
+            raise GrammarError(f"%{statement.data} is not allowed: a grammar is one text of rules and terminals")
+    _check_terminals({str(term.children[0]): term for term in grammar.children if term.data == "term"})
     num_rules = num_symbols = 0
-    for name, _, tree, _ in grammar.rule_defs:
+    for rule in (statement for statement in grammar.children if statement.data == "rule"):
+        _, name, template, _, tree = rule.children
+        if template.children:
+            raise GrammarError(f"the rule {name} is a template, which is not supported: write it out")
         sizes = [_written_out(tree), *(_written_out(each.children[0]) for each in tree.find_pred(_is_repeated))]
         num_rules += sum(size.rules for size in sizes)
         num_symbols += sum(size.rules * size.symbols for size in sizes)
         check_limit(f"rules, up to {name}", num_rules, MAX_RULES)
         check_limit(f"symbols in a rule such as {name}", max(size.symbols for size in sizes), MAX_RULE_SYMBOLS)
         check_limit(f"symbols, up to {name}", num_symbols, MAX_SYMBOLS)
+
+
+def _check_terminals(terms: Mapping[str, Tree[Any]]) -> None:
+    """Bound what terminals become when those that they name are written out in them."""
+    sizes, total = dict[str, int](), 0
+    for name in terms:
+        total += _num_parts(Terminal(name), terms, sizes)
+        check_limit(f"parts of terminals, up to {name}", total, MAX_TERMINAL_PARTS)
+
+
+def _num_parts(part: Any, terms: Mapping[str, Tree[Any]], sizes: dict[str, int]) -> int:
+    """Parts of a terminal, or of a part of one; terminals that it names count each time."""
+    if isinstance(part, Tree):
+        return 1 + sum(_num_parts(child, terms, sizes) for child in part.children)
+    if not isinstance(part, Terminal) or part.name not in terms:
+        return 1
+    if sizes.setdefault(part.name, 0) == 0:
+        sizes[part.name] = -1  # until it is known
+        sizes[part.name] = _num_parts(terms[part.name].children[-1], terms, sizes)
+    if sizes[part.name] < 0:
+        raise GrammarError(f"the terminal {part.name} names itself, which only rules may")
+    return sizes[part.name]
 
 
 def check_limit(what: str, size: int, limit: int) -> None:
@@ -89,12 +115,3 @@ def _repeated(size: _Size, operator: Sequence[str]) -> _Size:
     check_limit("repetitions of a part", most, MAX_RULE_SYMBOLS)
     least = int(operator[1])
     return _Size(sum(size.rules**times for times in range(least, most + 1)), size.symbols * most)
-
-
-def _num_parts(tree: Any, seen: dict[int, int]) -> int:
-    """Nodes of the tree of a terminal; others that it names are in it, and count each time."""
-    if not isinstance(tree, Tree):
-        return 1
-    if id(tree) not in seen:
-        seen[id(tree)] = 1 + sum(_num_parts(child, seen) for child in tree.children)
-    return seen[id(tree)]

@@ -149,12 +149,7 @@ def always_read(table: ParseTable, kinds: Iterable[tuple[str, ...]]) -> set[str]
     for row in table.actions:
         for name in row.keys() & together.keys():
             together[name] |= row.keys()
-    return {
-        name
-        for names in kinds
-        for place, name in enumerate(names)
-        if together[name].isdisjoint(names[:place])
-    }
+    return {name for names in kinds for place, name in enumerate(names) if together[name].isdisjoint(names[:place])}
 
 
 def _listed(shown: Sequence[str]) -> str:

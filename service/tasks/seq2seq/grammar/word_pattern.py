@@ -40,7 +40,7 @@ class WordPattern:
             tree = _parser.parse(expression)
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from error
-        self._part = _sequence(tree, tree.state.flags)
+        self._part = _sequence(tree, int(tree.state.flags))
         #: Parts visited so far, over all words.
         self.visits = 0
 
@@ -178,7 +178,7 @@ def _part(kind: str, value: Any, flags: int) -> _Part:
         return _Choice(tuple(_sequence(option, flags) for option in value[1]))
     if kind == "SUBPATTERN":
         _, added, removed, inner = value
-        return _sequence(inner, (flags | added) & ~removed)
+        return _sequence(inner, (flags | int(added)) & ~int(removed))
     if kind in ("MAX_REPEAT", "MIN_REPEAT"):  # of a whole word both match the same
         least, most, inner = value
         return _Repetition(_sequence(inner, flags), least, int(most))
@@ -192,22 +192,26 @@ def _part(kind: str, value: Any, flags: int) -> _Part:
 
 def _membership(kind: str, value: Any, flags: int) -> Callable[[str], bool]:
     """Whether a character belongs to a part that reads one."""
+    ignores_case = bool(flags & re.IGNORECASE)
     if kind == "ANY":
-        return lambda character: bool(flags & re.DOTALL) or character != "\n"
+        return (lambda _: True) if flags & re.DOTALL else "\n".__ne__
+    if kind == "LITERAL" and not ignores_case:
+        return chr(value).__eq__
     items = value if kind == "IN" else [("LITERAL", value)]
     is_negated = kind == "NOT_LITERAL" or str(items[0][0]) == "NEGATE"
     tests = [_test(str(name), item) for name, item in items if str(name) != "NEGATE"]
 
     def has(character: str) -> bool:
-        spellings = {character, character.lower(), character.upper()} if flags & re.IGNORECASE else {character}
+        spellings = {character, character.lower(), character.upper()} if ignores_case else (character,)
         return any(test(one) for test in tests for one in spellings) != is_negated
 
-    return has
+    ascii_members = frozenset(filter(has, map(chr, range(128))))
+    return lambda character: character in ascii_members if character < "\x80" else has(character)
 
 
 def _test(name: str, value: Any) -> Callable[[str], bool]:
     if name == "LITERAL":
-        return lambda character: character == chr(value)
+        return chr(value).__eq__
     if name == "RANGE":
         return lambda character: value[0] <= ord(character[0]) <= value[1]
     letter, is_negated = str(value).removeprefix("CATEGORY_"), "NOT_" in str(value)
