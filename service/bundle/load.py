@@ -27,7 +27,6 @@ TRANSITIONS_FILE = "transitions.npy"
 WEIGHTS_FILE = "weights.bin"
 #: Far above any real manifest. Larger files are not read into memory.
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
-MAX_GRAMMAR_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ class Bundle:
     tokenizers: dict[str, TextTokenizer]
     examples: tuple[Example, ...] = ()
     transitions: FloatArray | None = field(default=None, repr=False)
-    grammar: str = field(default="", repr=False)
 
     def graph_path(self, graph: str) -> Path:
         return self.path / self.manifest.graphs[graph].file
@@ -98,7 +96,6 @@ def load_bundle(path: Path, link_roots: Sequence[Path] | None = None) -> Bundle:
             tokenizers={role: _load_tokenizer(path / file) for role, file in manifest.tokenizers.items()},
             examples=_load_examples(path / EXAMPLES_FILE),
             transitions=_load_transitions(path, manifest),
-            grammar=_load_grammar(path, manifest),
         )
     except OSError as error:
         at_fault = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
@@ -213,22 +210,6 @@ def _load_examples(file: Path) -> tuple[Example, ...]:
     if not examples:
         raise BundleIncomplete(file, "a bundle needs at least one example to prove itself with")
     return examples
-
-
-def _load_grammar(path: Path, manifest: Manifest) -> str:
-    """The text of the grammar that answers parse by; "" if there is none."""
-    options = manifest.options
-    if options.task != "translation" or options.grammar is None:
-        return ""
-    file = path / options.grammar
-    if options.grammar not in manifest.files:
-        raise BundleIncomplete(path / MANIFEST_FILE, f"no digest for {options.grammar}")
-    if file.stat().st_size > MAX_GRAMMAR_BYTES:
-        raise BundleCorrupt(file, f"larger than {MAX_GRAMMAR_BYTES:,} bytes, which no grammar may be")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleCorrupt(file, f"not UTF-8: {error}") from error
 
 
 def _load_transitions(path: Path, manifest: Manifest) -> FloatArray | None:

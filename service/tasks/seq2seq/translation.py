@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from service.bundle.load import Bundle
+from service.bundle.load import MANIFEST_FILE, Bundle
 from service.bundle.padding import IntArray, lengths_of, pad_ids
 from service.bundle.task_options import TranslationOptions
 from service.bundle.tokenizer import EOS, SPECIAL_TOKENS, TextTokenizer
@@ -196,16 +196,13 @@ def grammar_of(bundle: Bundle, options: TranslationOptions) -> WordGrammar | Non
     Raises:
         BundleCorrupt: it cannot be used.
     """
-    if options.grammar is None:
+    if not options.grammar:
         return None
-    file, limit = bundle.path / options.grammar, bundle.manifest.limits.max_new_tokens
+    limit = bundle.manifest.limits.max_new_tokens
     try:
-        grammar = WordGrammar(bundle.grammar, bundle.tokenizers["target"], options.copying)
+        return WordGrammar(options.grammar, bundle.tokenizers["target"], options.copying, limit)
     except GrammarError as error:
-        raise BundleCorrupt(file, str(error)) from error
-    if grammar.shortest + 1 > limit:
-        raise BundleCorrupt(file, f"its shortest text has {grammar.shortest:.0f} tokens, the limit is {limit}")
-    return grammar
+        raise BundleCorrupt(bundle.path / MANIFEST_FILE, f"options.grammar: {error}") from error
 
 
 def source_feeds(examples: Sequence[TranslationExample]) -> tuple[dict[str, Array], IntArray]:

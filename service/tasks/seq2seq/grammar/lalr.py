@@ -18,7 +18,7 @@ from lark.load_grammar import _parse_grammar, load_grammar
 from lark.parsers.grammar_analysis import RulePtr
 from lark.parsers.lalr_analysis import LALR_Analyzer, Shift
 
-from service.bundle.load import MAX_GRAMMAR_BYTES
+from service.bundle.task_options import MAX_GRAMMAR_BYTES
 from service.tasks.seq2seq.grammar.grammar_size import MAX_RULES, check_limit, check_size
 from service.tasks.seq2seq.grammar.parse_table import (
     START_RULE,

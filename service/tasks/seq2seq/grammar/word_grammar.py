@@ -26,6 +26,8 @@ Mask = NDArray[np.bool_]
 MAX_VOCABULARY_VISITS: Final = 10_000_000
 #: Groups of words in masks: what no terminal matches, and the end token.
 NEVER, END_GROUP = 0, 1
+#: Words whose terminals are kept.
+_MAX_KNOWN_WORDS, _MAX_KNOWN_CHARACTERS = 10_000, 64
 _MAX_SHOWN = 8
 
 
@@ -42,64 +44,35 @@ class ParseFault(NamedTuple):
         return f"word {self.position + 1}: {what} cannot come here; expected {', '.join(expected) or 'the end'}"
 
 
-class WordGrammar:
-    """A grammar over the words of a target vocabulary. Threads may share it."""
+class TextGrammar:
+    """A grammar over words, whatever the vocabulary."""
 
-    def __init__(self, grammar: str, target: TextTokenizer, is_copying: bool) -> None:
+    def __init__(self, grammar: str) -> None:
         """
         Raises:
-            GrammarError: it is too large or not LALR(1), or no text of this vocabulary parses.
+            GrammarError: it is too large, or not LALR(1).
         """
         from service.tasks.seq2seq.grammar.lalr import parse_table  # lark, which only bundles with a grammar need
 
-        if not target.reads_words:
-            raise GrammarError("a grammar is one of words, and the target tokens of this model are parts of words")
         self.table: ParseTable = parse_table(grammar)
-        self.size = target.vocabulary_size
-        names = [self._names(target.token(token)) if token > EOS else () for token in range(self.size)]
-        #: The terminals of the words of each group; no two groups have the same.
-        self.kinds: list[tuple[str, ...]] = [(), (), *sorted({each for each in names if each})]
-        numbers = {kind: number for number, kind in enumerate(self.kinds) if kind}
-        #: `[vocab]`: the group of each token.
-        self.groups: IntArray = np.array([numbers.get(each, NEVER) for each in names], dtype=np.int64)
-        self.groups[EOS] = END_GROUP
-        if not is_copying:
-            self._check_matched()
-        self.parser = Parser(self.table, always_read(self.table, self.kinds))
-        self.shortest = self.parser.shortest(self.parser.start())
-        if self.shortest == math.inf:
-            missing = self._unmatched()
-            why = f"; no token matches {_listed(missing)}" if missing else ""
-            raise GrammarError(f"no text of the target vocabulary parses: the rule start can never end{why}")
+        self.parser = Parser(self.table, [terminal.name for terminal in self.table.terminals])
+        self._known_words: dict[str, tuple[str, ...]] = {}
 
     def terminals_of(self, word: str) -> tuple[str, ...]:
         """The terminals that match a word without its joiners, in the order in which they are tried."""
-        written = word.strip(JOINER)
+        known = self._known_words.get(word)
+        if known is None:
+            known = self._matching(word.strip(JOINER))
+            if len(word) <= _MAX_KNOWN_CHARACTERS and len(self._known_words) < _MAX_KNOWN_WORDS:
+                self._known_words[word] = known
+        return known
+
+    def _matching(self, word: str) -> tuple[str, ...]:
         return tuple(
             terminal.name
             for terminal in self.table.terminals
-            if (written == terminal.word if terminal.pattern is None else written and terminal.pattern.matches(written))
+            if (word == terminal.word if terminal.pattern is None else word and terminal.pattern.matches(word))
         )
-
-    def flags(self, stack: ParseStack, num_left: int) -> Mask:
-        """`[groups]`: whether words of each may come, if the text has room for `num_left` tokens, the end token too.
-
-        A word that is read as a terminal that leads too far is out, although it may match an allowed one too.
-        """
-        choices = self.parser.choices(stack)
-        num_allowed = bisect_right(choices.needs, num_left)
-        found = choices.flags.get(num_allowed)
-        if found is None:
-            found = self.flags_of(self.kinds, stack, num_allowed)
-            found[END_GROUP] = choices.can_end
-            choices.flags[num_allowed] = found
-        return found
-
-    def flags_of(self, kinds: Sequence[tuple[str, ...]], stack: ParseStack, num_allowed: int) -> Mask:
-        """`[kinds]`: whether words that match these terminals may come, if only the first `num_allowed` choices may."""
-        choices = self.parser.choices(stack)
-        allowed = frozenset(choices.names[:num_allowed])
-        return np.array([_first(names, choices.following) in allowed for names in kinds], dtype=np.bool_)
 
     def after(self, stack: ParseStack, terminals: Sequence[str]) -> ParseStack | None:
         """The stack after a word that matches these terminals."""
@@ -123,6 +96,50 @@ class WordGrammar:
         shown = [terminal.shown for terminal in self.table.terminals if terminal.name in choices.following]
         return (*shown, *(["the end"] if choices.can_end else []))
 
+
+class WordGrammar(TextGrammar):
+    """A grammar over the words of a target vocabulary. Threads may share it."""
+
+    def __init__(self, grammar: str, target: TextTokenizer, is_copying: bool, max_new_tokens: int) -> None:
+        """
+        Raises:
+            GrammarError: it is too large or not LALR(1), or no text of this vocabulary parses within the limit.
+        """
+        super().__init__(grammar)
+        if not target.reads_words:
+            raise GrammarError("a grammar is one of words, and the target tokens of this model are parts of words")
+        self.size = target.vocabulary_size
+        names = [self._names(target.token(token)) if token > EOS else () for token in range(self.size)]
+        #: The terminals of the words of each group; no two groups have the same.
+        self.kinds: list[tuple[str, ...]] = [(), (), *sorted({each for each in names if each})]
+        numbers = {kind: number for number, kind in enumerate(self.kinds) if kind}
+        #: `[vocab]`: the group of each token.
+        self.groups: IntArray = np.array([numbers.get(each, NEVER) for each in names], dtype=np.int64)
+        self.groups[EOS] = END_GROUP
+        self.parser = Parser(self.table, always_read(self.table, self.kinds))
+        self.shortest = self.parser.shortest(self.parser.start())
+        self._check_vocabulary(is_copying, max_new_tokens)
+
+    def flags(self, stack: ParseStack, num_left: int) -> Mask:
+        """`[groups]`: whether words of each may come, if the text has room for `num_left` tokens, the end token too.
+
+        A word that is read as a terminal that leads too far is out, although it may match an allowed one too.
+        """
+        choices = self.parser.choices(stack)
+        num_allowed = bisect_right(choices.needs, num_left)
+        found = choices.flags.get(num_allowed)
+        if found is None:
+            found = self.flags_of(self.kinds, stack, num_allowed)
+            found[END_GROUP] = choices.can_end
+            choices.flags[num_allowed] = found
+        return found
+
+    def flags_of(self, kinds: Sequence[tuple[str, ...]], stack: ParseStack, num_allowed: int) -> Mask:
+        """`[kinds]`: whether words that match these terminals may come, if only the first `num_allowed` choices may."""
+        choices = self.parser.choices(stack)
+        allowed = frozenset(choices.names[:num_allowed])
+        return np.array([_first(names, choices.following) in allowed for names in kinds], dtype=np.bool_)
+
     def _names(self, token: str) -> tuple[str, ...]:
         found = self.terminals_of(token)
         visits = sum(terminal.pattern.visits for terminal in self.table.terminals if terminal.pattern is not None)
@@ -130,14 +147,18 @@ class WordGrammar:
             raise GrammarError("the patterns of its terminals take too long to match with the target vocabulary")
         return found
 
-    def _unmatched(self) -> list[str]:
+    def _check_vocabulary(self, is_copying: bool, max_new_tokens: int) -> None:
+        """Raises GrammarError if the vocabulary lacks words that the grammar needs, or every text is too long."""
         matched = {name for kind in self.kinds for name in kind}
-        return [terminal.shown for terminal in self.table.terminals if terminal.name not in matched]
-
-    def _check_matched(self) -> None:
-        missing = self._unmatched()
-        if missing:
-            raise GrammarError(f"no token of the target vocabulary matches {_listed(missing)}")
+        missing = [terminal.shown for terminal in self.table.terminals if terminal.name not in matched]
+        shown = ", ".join(missing[:_MAX_SHOWN]) + (", ..." if len(missing) > _MAX_SHOWN else "")
+        why = f"no token of the target vocabulary matches {shown}" if missing else ""
+        if missing and not is_copying:
+            raise GrammarError(why)
+        if self.shortest == math.inf:
+            raise GrammarError(f"no text of the target vocabulary parses, for none ever ends{'; ' * bool(why)}{why}")
+        if self.shortest + 1 > max_new_tokens:
+            raise GrammarError(f"its shortest text has {self.shortest:.0f} tokens, and the limit is {max_new_tokens}")
 
 
 def always_read(table: ParseTable, kinds: Iterable[tuple[str, ...]]) -> set[str]:
@@ -150,10 +171,6 @@ def always_read(table: ParseTable, kinds: Iterable[tuple[str, ...]]) -> set[str]
         for name in row.keys() & together.keys():
             together[name] |= row.keys()
     return {name for names in kinds for place, name in enumerate(names) if together[name].isdisjoint(names[:place])}
-
-
-def _listed(shown: Sequence[str]) -> str:
-    return ", ".join(shown[:_MAX_SHOWN]) + (", ..." if len(shown) > _MAX_SHOWN else "")
 
 
 def _first(names: Iterable[str], can_read: Collection[str]) -> str | None:
