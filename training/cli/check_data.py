@@ -12,6 +12,7 @@ from training.cli.options import AsJson, ColumnOption, FormatOption, friendly_er
 from training.cli.recipe import TASKS
 
 if TYPE_CHECKING:
+    from service.bundle.task_options import TaskName
     from training.data.check import Finding
     from training.data.formats.options import ReadOptions
 
@@ -49,7 +50,7 @@ def check_data(
         report = checking.run(known[task], train_file, dev_file, test_file, read)
         if grammar and not report.faults:
             paths = [path for path in (train_file, dev_file, test_file) if path]
-            found = [finding for path in paths for finding in _unparsed(grammar, path, read)]
+            found = [finding for path in paths for finding in _unparsed(known[task], grammar, path, read)]
             report = report.model_copy(update={"warnings": [*report.warnings, *found]})
         if as_json:
             typer.echo(report.model_dump_json(indent=2))
@@ -58,7 +59,7 @@ def check_data(
         raise typer.Exit(report.exit_code)
 
 
-def _unparsed(name_or_path: str, path: str, read: ReadOptions) -> list[Finding]:
+def _unparsed(task: TaskName, name_or_path: str, path: str, read: ReadOptions) -> list[Finding]:
     """How many targets of a file a grammar does not parse, and each of them."""
     from service.tasks.seq2seq.grammar.word_grammar import TextGrammar
     from training.config.grammar import read_grammar
@@ -67,7 +68,7 @@ def _unparsed(name_or_path: str, path: str, read: ReadOptions) -> list[Finding]:
     from training.evaluation.grammar.unparsed_targets import unparsed_rows
 
     grammar = TextGrammar(read_grammar(name_or_path))
-    rows = unparsed_rows(grammar, TokenizerConfig(cut="code"), path, read)
+    rows = unparsed_rows(grammar, task, TokenizerConfig(cut="code"), path, read)
     total = (
         [Finding(path=path, line=None, what=f"{len(rows):,} targets do not parse by {name_or_path}")] if rows else []
     )

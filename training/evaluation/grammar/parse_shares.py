@@ -25,10 +25,10 @@ def parse_shares(job: Job, records: Sequence[SentencePair], sources: Sequence[st
         return {}
     grammar, target = TextGrammar(options.grammar), job.bundle.tokenizers["target"]
 
-    def share(answered: Sequence[str]) -> float:
-        return percentage(sum(grammar.fault(target.words(text)) is None for text in answered), len(answered))
+    def num_parsed(answered: Sequence[str]) -> int:
+        return sum(grammar.fault(target.words(text)) is None for text in answered)
 
-    scores: Scores = {"parses": share(texts)}
+    scores: Scores = {"parses": percentage(num_parsed(texts), len(texts))}
     if job.parameters.get("constrained") is not None:
         return scores
     freely = replace(job, parameters={**job.parameters, "constrained": False}, keep=forget)
@@ -37,7 +37,8 @@ def parse_shares(job: Job, records: Sequence[SentencePair], sources: Sequence[st
     exact = accuracy(references, [without_blanks(text) for text in free])
     return {
         **scores,
-        "parses_unconstrained": share(free),
+        "parses_unconstrained": percentage(num_parsed(free), len(free)),
         "exact_unconstrained": exact,
-        "parses_signature": f"without the grammar {share(free):.4g}, and exact {exact:.4g}",
+        "parses_signature": f"{num_parsed(texts):,} of {len(texts):,} answers; without the grammar "
+        f"{num_parsed(free):,}, and exact {exact:.4g}",
     }

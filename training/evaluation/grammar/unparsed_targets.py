@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from service.bundle.task_options import TaskName
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.seq2seq.grammar.word_grammar import ParseFault, TextGrammar
 from training.config.recipe import Recipe, TokenizerConfig
@@ -13,7 +14,6 @@ from training.data.formats.options import Located, ReadOptions
 from training.data.public.locate import find_dataset, locate
 from training.data.read import read_located
 from training.data.records import Record, SentencePair
-from training.preprocessing.vocabulary import word_tokenizer
 
 #: Rows that a remark tells of.
 _MAX_TOLD: Final = 5
@@ -36,6 +36,8 @@ class Row(NamedTuple):
 
 def unparsed(grammar: TextGrammar, config: TokenizerConfig, records: Iterable[Record]) -> Iterator[Unparsed]:
     """The targets among some records that do not parse, cut into words as the tokenizer of `config` cuts them."""
+    from training.preprocessing.vocabulary import word_tokenizer  # loads torch, which evaluation does without
+
     as_written = config.model_copy(update={"lowercase": False, "zero_digits": False})
     cutting = TextTokenizer(word_tokenizer([], as_written))
     for pair in records:
@@ -44,10 +46,10 @@ def unparsed(grammar: TextGrammar, config: TokenizerConfig, records: Iterable[Re
 
 
 def unparsed_rows(
-    grammar: TextGrammar, config: TokenizerConfig, path: str, options: ReadOptions | None = None
+    grammar: TextGrammar, task: TaskName, config: TokenizerConfig, path: str, options: ReadOptions | None = None
 ) -> list[Row]:
-    """The rows of a file whose targets do not parse."""
-    located = read_located("translation", path, options)
+    """The rows of a file of a task whose targets do not parse."""
+    located = read_located(task, path, options)
     lines = _lines(located)
     found = unparsed(grammar, config, (each.record for each in located))
     return [Row(path, lines[target.pair], target.fault) for target in found]
@@ -58,13 +60,12 @@ def remark(recipe: Recipe, grammar: str, part: str, records: Sequence[Record]) -
     found = list(unparsed(TextGrammar(grammar), recipe.tokenizer, records))
     if not found:
         return ""
-    lines = _lines(located := _located(recipe, part))
-    name = _path_of(recipe, part)
+    lines, file = _lines(_located(recipe, part)), _path_of(recipe, part)
     told = [
-        f"  {name}:{lines[target.pair]}: {target.fault}" if target.pair in lines else f"  {target.fault}"
+        f"  {file}:{lines[target.pair]}: {target.fault}" if target.pair in lines else f"  {target.fault}"
         for target in found[:_MAX_TOLD]
     ]
-    more = [f"  and {len(found) - _MAX_TOLD:,} more"] if len(found) > _MAX_TOLD and located else []
+    more = [f"  and {len(found) - _MAX_TOLD:,} more"] if len(found) > _MAX_TOLD else []
     what = f"{len(found):,} of {len(records):,} targets of {part} do not parse by network.grammar"
     return "\n".join([f"{what}, so that no constrained answer is like them:", *told, *more])
 
@@ -81,10 +82,10 @@ def _located(recipe: Recipe, part: str) -> list[Located]:
     """The records of a part with their lines."""
     data = recipe.data
     if not data.dataset:
-        return read_located("translation", _path_of(recipe, part), data.read)
+        return read_located(recipe.task, _path_of(recipe, part), data.read)
     entry = find_dataset(data.dataset)
     given = data.read.model_dump(exclude_defaults=True)
-    return read_located("translation", _path_of(recipe, part), entry.options.model_copy(update=given))
+    return read_located(recipe.task, _path_of(recipe, part), entry.options.model_copy(update=given))
 
 
 def _path_of(recipe: Recipe, part: str) -> str | Path:

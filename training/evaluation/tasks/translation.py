@@ -94,7 +94,7 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         if not predictions:
             return None
         cases = translation_errors((p.record.source, p.record.target, p.text) for p in predictions)
-        looked = [p for p in predictions if p.attention is not None]
+        looked = [p for p in predictions if p.attention is not None and p.attention.target_tokens]
         sizes = [max(len(p.attention.source_tokens), len(p.attention.target_tokens) // 2) for p in looked]
         drawn = [p for p, size in zip(looked, sizes, strict=True) if size <= MAX_DRAWN_TOKENS]
         pictures = [AttentionPicture(p.record.source, partial(draw_attention, p.attention)) for p in drawn]
