@@ -22,6 +22,7 @@ from training.config.recipe import parse_recipe
 from training.data.digests import changed_names
 from training.evaluation.answers import Scores
 from training.evaluation.evaluate import evaluate_records
+from training.evaluation.grammar.parse_shares import PARSES
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import one_thread
 from training.preprocessing.load_records import load_dev
@@ -114,9 +115,16 @@ def _scores(bundle: Bundle, say: Say) -> tuple[Score, ...]:
     except UnrollError as error:
         say(f"the card does not tell how many answers parse: {error}")
         return before
-    kept = [score for score in before if score.measure != "parses"]
+    kept = [score for score in before if score.measure != PARSES]
     anew = [score.model_copy(update={"value": found.get(score.measure, score.value)}) for score in kept]
-    parses = Score(measure="parses", value=found["parses"], detail=found["parses_signature"])
+    own = evaluation_task(bundle.manifest).own_baselines[PARSES]
+    parses = Score(
+        measure=PARSES,
+        value=found[PARSES],
+        baseline=found[own.measure],
+        baseline_name=own.name,
+        detail=found[f"{PARSES}_signature"],
+    )
     say(f"dev parses {parses.value:.4g} ({parses.detail}); exact {found['exact']:.4g}")
     return (*anew, parses)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from service.bundle.task_options import TranslationOptions
 from service.tasks.seq2seq.grammar.word_grammar import TextGrammar
@@ -12,6 +13,9 @@ from training.evaluation.answers import REFUSED, Job, Scores, answers
 from training.evaluation.predictions import forget
 from training.evaluation.scoring import accuracy, percentage, without_blanks
 from training.evaluation.task import options_as
+
+#: The share of answers that parse.
+PARSES: Final = "parses"
 
 
 def parse_shares(job: Job, records: Sequence[SentencePair], sources: Sequence[str], texts: Sequence[str]) -> Scores:
@@ -28,7 +32,7 @@ def parse_shares(job: Job, records: Sequence[SentencePair], sources: Sequence[st
     def num_parsed(answered: Sequence[str]) -> int:
         return sum(grammar.fault(target.words(text)) is None for text in answered)
 
-    scores: Scores = {"parses": percentage(num_parsed(texts), len(texts))}
+    scores: Scores = {PARSES: percentage(num_parsed(texts), len(texts))}
     if job.parameters.get("constrained") is not None:
         return scores
     freely = replace(job, parameters={**job.parameters, "constrained": False}, keep=forget)

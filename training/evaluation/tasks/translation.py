@@ -19,11 +19,11 @@ from training.evaluation.answers import REFUSED, Job, Scores, answers, shortened
 from training.evaluation.baselines.nearest_pair import nearest_pair
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.baselines.translation import copied_source, word_by_word
-from training.evaluation.grammar.parse_shares import parse_shares
+from training.evaluation.grammar.parse_shares import PARSES, parse_shares
 from training.evaluation.grammar.unparsed_targets import remark
 from training.evaluation.predictions import Prediction
 from training.evaluation.scoring import translation_scores
-from training.evaluation.task import CardTexts, EvaluationTask, options_as
+from training.evaluation.task import CardTexts, EvaluationTask, OwnBaseline, options_as
 from training.evaluation.tasks.card_texts import input_limit, output_limit
 from training.preprocessing.load_records import RunData
 
@@ -49,7 +49,8 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         limits=lambda manifest: [*input_limit(manifest), output_limit(manifest)],
         reads_one_language=False,
     )
-    reported = ("bleu", "bleu_tokenised", "chrf", "exact", "parses")
+    reported = ("bleu", "bleu_tokenised", "chrf", "exact", PARSES)
+    own_baselines: ClassVar = {PARSES: OwnBaseline("parses_unconstrained", "without the grammar")}
     dev_measures = ("bleu", "chrf", "exact")
     deciding = ("bleu",)
     int8_graphs = ("decoder_step",)
