@@ -127,7 +127,10 @@ class Translation(Seq2Seq[TranslationExample]):
         """The example with the grammar, unless the request does without it or the model has none."""
         if self._grammar is None:
             if parameters.constrained:
-                raise InvalidInput("this model has no grammar, so its answers cannot be constrained by one")
+                raise InvalidInput(
+                    "this model has no grammar, so its answers cannot be constrained by one",
+                    ("parameters", "constrained"),
+                )
             return example
         if parameters.constrained is False:
             return example
@@ -135,7 +138,8 @@ class Translation(Seq2Seq[TranslationExample]):
         if parameters.max_new_tokens is not None and max_steps < shortest:
             raise InvalidInput(
                 f"max_new_tokens is {max_steps}, and the shortest answer that the grammar of this model parses has "
-                f"{shortest} tokens, the end token counted"
+                f"{shortest} tokens, the end token counted",
+                ("parameters", "max_new_tokens"),
             )
         size, words = self._target.vocabulary_size, example.source_tokens
         copied = {token: words[token - size] for token in example.copy_ids if token >= size}

@@ -165,11 +165,13 @@ def test_a_grammar_must_fit_the_vocabulary() -> None:
 
 def test_requests_that_cannot_be_answered_are_refused(task: Translation) -> None:
     """A limit below the shortest text, and a constraint without a grammar, are errors of the request."""
-    with pytest.raises(InvalidInput, match=r"max_new_tokens is 2, .* has 3 tokens"):
+    with pytest.raises(InvalidInput, match=r"max_new_tokens is 2, .* has 3 tokens") as refused:
         task.preprocess("show me", TranslationParameters(max_new_tokens=2))
+    assert refused.value.field == ("parameters", "max_new_tokens")
     plain = Translation(translation_bundle(("a",), ("b",)))
-    with pytest.raises(InvalidInput, match="has no grammar"):
+    with pytest.raises(InvalidInput, match="has no grammar") as refused:
         plain.preprocess("a", TranslationParameters(constrained=True))
+    assert refused.value.field == ("parameters", "constrained")
     assert plain.preprocess("a", TranslationParameters(constrained=False)).plan.constraint is None
 
 
