@@ -56,13 +56,25 @@ class ParseStack:
 
     def pushed(self, state: int) -> ParseStack:
         """The stack with one more state on top."""
-        if self._above is None:
-            self._above = {}
-        found = self._above.get(state)
+        above = self._above
+        if above is None:
+            above = self._above = {}
+        found = above.get(state)
         if found is None:  # another thread may just now have made it
-            found = self._above.setdefault(state, ParseStack(state, self))
+            found = above.setdefault(state, ParseStack(state, self))
             self._origin.num_stacks += 1
         return found
+
+    def forget(self) -> None:
+        """Let go of all stacks over this one, and of what they have learnt, so that they go when nobody holds them.
+
+        A stack and those over it hold each other, which would keep them until garbage is collected. Those in use go on.
+        """
+        waiting = [self]
+        while waiting:
+            stack = waiting.pop()
+            above, stack._above, stack.choices = stack._above, None, None
+            waiting += list(above.values()) if above else []
 
     def popped(self, length: int) -> ParseStack:
         """The stack without the `length` states on top."""
@@ -102,21 +114,26 @@ class Parser:
     def start(self) -> ParseStack:
         """A stack that has read nothing; what requests learn of the stacks over it serves the next ones too."""
         if self._empty.num_stacks > MAX_SHARED_STACKS:
-            self._empty = ParseStack(self.table.start)
+            full, self._empty = self._empty, ParseStack(self.table.start)
+            full.forget()
         return self._empty
 
     def choices(self, stack: ParseStack) -> Choices:
         """What may come after this stack."""
-        if stack.choices is None:
-            names = (name for name in self.table.actions[stack.state] if name != END)
-            after = {name: stack.after(self.table, name) for name in names}
-            following = {name: found for name, found in after.items() if found is not None}
-            # The word itself and the end token come to the rest.
-            needs = sorted((self.shortest(found) + 2, name) for name, found in following.items())
-            ending = [(need, name) for need, name in needs if need < math.inf]
-            can_end = stack.after(self.table, END) is not None
-            stack.choices = Choices(following, [n for n, _ in ending], [name for _, name in ending], can_end, {})
-        return stack.choices
+        found = stack.choices
+        if found is None:
+            found = stack.choices = self._find_choices(stack)
+        return found
+
+    def _find_choices(self, stack: ParseStack) -> Choices:
+        names = (name for name in self.table.actions[stack.state] if name != END)
+        after = {name: stack.after(self.table, name) for name in names}
+        following = {name: found for name, found in after.items() if found is not None}
+        # The word itself and the end token come to the rest.
+        needs = sorted((self.shortest(found) + 2, name) for name, found in following.items())
+        ending = [(need, name) for need, name in needs if need < math.inf]
+        can_end = stack.after(self.table, END) is not None
+        return Choices(following, [need for need, _ in ending], [name for _, name in ending], can_end, {})
 
     def shortest(self, stack: ParseStack) -> float:
         """The fewest words with which this stack becomes a whole text, infinite if none do.
