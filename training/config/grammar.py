@@ -22,14 +22,14 @@ class GrammarFault(UnrollError):
 
 
 def read_grammar(name_or_path: str, folder: Path = Path()) -> str:
-    """The text of a shipped grammar by name, or of a file, relative to `folder`.
+    """The text of a shipped grammar by name, or of a file, relative to `folder` or to the working directory.
 
     Raises:
         GrammarFault: there is none, or it is not LALR(1).
     """
-    shipped, file = GRAMMARS / f"{name_or_path}.lark", folder / name_or_path
-    path = file if file.is_file() else shipped
-    if not path.is_file():
+    places = (folder / name_or_path, Path(name_or_path), GRAMMARS / f"{name_or_path}.lark")
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         names = ", ".join(sorted(grammar.stem for grammar in GRAMMARS.glob("*.lark")))
         raise GrammarFault(f"no grammar {name_or_path!r}: give a file in the notation of lark, or one of {names}")
     if path.stat().st_size > MAX_GRAMMAR_BYTES:
