@@ -113,7 +113,8 @@ class OpenConnections:
         #: Bytes of bodies that are being received or answered, and of requests that wait for their turn.
         self.body_bytes = 0
         self.on_change: Callable[[], None] = _nobody_asks
-        self._open: set[Waiting] = set()
+        #: In the order in which they came: the clock of the event loop may count no less than milliseconds.
+        self._open: dict[Waiting, None] = {}
         #: Connections in the middle of a body; the one that has not grown for longest is the first.
         self._in_body: dict[Waiting, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -135,7 +136,7 @@ class OpenConnections:
 
         A refused one gets a response; a closed one does not.
         """
-        self._open.add(connection)
+        self._open[connection] = None
         self.on_change()
         if self._timer is None:
             self._schedule_check(asyncio.get_running_loop())
@@ -147,7 +148,7 @@ class OpenConnections:
 
     def forget(self, connection: Waiting) -> None:
         """A connection has closed."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         self._in_body.pop(connection, None)
         self.on_change()
 
@@ -200,6 +201,7 @@ class OpenConnections:
         for connection in [one for one in self._open if one.deadline_s < math.inf]:
             if late_s > self.limits.check_interval_s:  # the service stood still, not the client
                 connection.deadline_s += late_s
+                connection.allowed_s += late_s  # it has waited as long as before, which decides who makes room
             elif connection.deadline_s <= now_s:
                 connection.end_late()
         self._timer = None

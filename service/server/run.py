@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 #: Files that are open besides connections: bundles while they are loaded, logs, Redis.
 _OTHER_OPEN_FILES = 256
 _COLLECTION_THRESHOLDS = (1_000, 500, 1_000)
+#: How often a stopping server looks for connections that were opened late.
+_LATE_CHECK_S = 0.02
 
 
 def run_server(settings: Settings) -> None:
@@ -231,15 +233,35 @@ class GracefulServer(uvicorn.Server):
         """Refuse what is new on both ports, let what is in flight finish, and stop."""
         if self._seat is not None:
             self._seat.stop_accepting()
-        if self._grpc_port is None:
-            await super().shutdown(sockets)
-        else:
-            grace_s = self.config.timeout_graceful_shutdown or 0
-            stopping = asyncio.create_task(self._grpc_port.stop(0 if self.force_exit else grace_s))
-            await super().shutdown(sockets)
-            await stopping
+        ending = asyncio.create_task(self._end_late_connections(set(self.server_state.connections)))
+        try:
+            await self._stop_ports(sockets)
+        finally:
+            ending.cancel()
         if self._seat is not None:
             await self._seat.close()
+
+    async def _stop_ports(self, sockets: list[socket.socket] | None) -> None:
+        if self._grpc_port is None:
+            await super().shutdown(sockets)
+            return
+        grace_s = self.config.timeout_graceful_shutdown or 0
+        stopping = asyncio.create_task(self._grpc_port.stop(0 if self.force_exit else grace_s))
+        await super().shutdown(sockets)
+        await stopping
+
+    async def _end_late_connections(self, told: set[Any]) -> None:
+        """Tell connections that were accepted before the stop and opened after it.
+
+        uvicorn tells those that it finds open. Any other would go on asking until the drain timeout has passed, and
+        then be refused.
+        """
+        while True:
+            await asyncio.sleep(_LATE_CHECK_S)
+            late = self.server_state.connections - told
+            told |= late
+            for connection in late:
+                connection.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -73,6 +73,15 @@ class Service:
     def num_streams(self) -> float:
         return self.metrics.registry.get_sample_value("unroll_speech_streams", {"model": "levels"}) or 0.0
 
+    @property
+    def num_unread(self) -> int:
+        """Pieces that wait for a run or take part in one: exact between runs, whatever the event loop has yet to do."""
+        values = (
+            self.metrics.registry.get_sample_value(name, {"model": "levels"})
+            for name in ("unroll_queue_depth", "unroll_live_streams")
+        )
+        return round(sum(value or 0.0 for value in values))
+
     async def close(self) -> None:
         self.runner.open_gate()
         await self.engine.close()

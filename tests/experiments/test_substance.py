@@ -20,6 +20,14 @@ from training.experiments.agreement import NUMBER, VERB, WORDS, agreement_batch
 from training.experiments.cells import NUM_BLOCKS, recurrent_parameters, width_for
 from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
 from training.experiments.directions import wide_forward
+from training.experiments.early import (
+    EarlyClassifier,
+    Sequences,
+    Way,
+    beginning_lengths,
+    loss_of_batch,
+    nearest_accuracies,
+)
 from training.experiments.gradients import gradient_norms, radius_probe
 from training.experiments.harness.digits import WORDS as SPOKEN
 from training.experiments.harness.fitting import Budget, fit, seeded
@@ -187,3 +195,40 @@ def test_splits_of_commands_keep_apart_what_they_ask_for() -> None:
     assert {pair.source for pair in splits["new verb"].train if "look" in pair.source} == {"look"}
     assert {pair.source for pair in splits["new verb"].asked} == {f"look {way}" for way in WAYS if way}
     assert splits["random"] == (train, dev, dev)
+
+
+def test_early_answers_do_not_see_what_comes_later() -> None:
+    """After a share, both kinds of network answer as for the beginning alone; the forward one has all in one pass."""
+    generator = torch.Generator().manual_seed(1)
+    inputs, lengths = torch.randn(2, 9, 3, generator=generator), torch.tensor([9, 6])
+    half = beginning_lengths(lengths, 0.5)
+    assert half.tolist() == [5, 3]
+    changed = inputs.clone()
+    for row, length in enumerate(half.tolist()):
+        changed[row, length:] = 7.0
+    for bidirectional in (False, True):
+        network = EarlyClassifier(3, 2, 4, bidirectional)
+        torch.testing.assert_close(network(inputs, half), network(changed, half))
+        assert not torch.allclose(network(inputs, lengths), network(changed, lengths))
+    forward = EarlyClassifier(3, 2, 4, bidirectional=False)
+    after = forward.after_each(inputs, lengths)
+    torch.testing.assert_close(after[torch.arange(2), half - 1], forward(inputs, half))
+
+
+def test_early_losses_are_after_the_end_and_after_every_frame() -> None:
+    """Taught on wholes the loss is that of the last frame; taught after every frame, the mean over real frames."""
+    inputs, lengths, labels = torch.randn(2, 3, 1), torch.tensor([3, 1]), torch.tensor([0, 1])
+    network, batch = EarlyClassifier(1, 2, 4, bidirectional=False), Sequences(inputs, lengths, labels)
+    whole = loss_of_batch(network, Way(bidirectional=False, beginnings=False), batch, 0.1)
+    torch.testing.assert_close(whole, F.cross_entropy(network(inputs, lengths), labels))
+    every = loss_of_batch(network, Way(bidirectional=False, beginnings=True), batch, 0.1)
+    first = F.cross_entropy(network(inputs, torch.tensor([1, 1])), labels, reduction="none")
+    later = [F.cross_entropy(network(inputs[:1], torch.tensor([n])), labels[:1]) for n in (2, 3)]
+    torch.testing.assert_close(every, (first.sum() + sum(later)) / 4)
+
+
+def test_the_nearest_beginning_gives_the_label() -> None:
+    """A sequence that starts like one of train and ends like another has the label of the first after a quarter."""
+    train = Sequences(torch.tensor([[0.0] * 8, [5.0] * 8])[:, :, None], torch.tensor([8, 8]), torch.tensor([0, 1]))
+    asked = Sequences(torch.tensor([[0.0] * 2 + [5.0] * 6])[:, :, None], torch.tensor([8]), torch.tensor([1]))
+    assert nearest_accuracies(train, asked) == [0.0, 0.0, 100.0, 100.0]

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import signal
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import uvicorn
@@ -55,6 +57,34 @@ def test_without_a_delay_nothing_is_announced() -> None:
     announcing = announcing_server(announced, delay_s=0.0)
     announcing.handle_exit(signal.SIGTERM, None)
     assert (announced, stops(announcing)) == ([], True)
+
+
+class OpenConnection:
+    """A connection that closes when it is told of the stop."""
+
+    def __init__(self, connections: set[Any]) -> None:
+        self.connections, self.num_told = connections, 0
+        connections.add(self)
+
+    def shutdown(self) -> None:
+        self.num_told += 1
+        self.connections.discard(self)
+
+
+def test_a_connection_that_opens_after_the_stop_is_told_of_it_once() -> None:
+    """Accepted before, opened after: it ends like the others, and does not hold up the stop."""
+
+    async def stop() -> list[int]:
+        stopping = announcing_server([], delay_s=0.0)
+        stopping.config.timeout_graceful_shutdown = 60
+        stopping.servers, stopping.lifespan = [], AsyncMock()
+        connections: set[Any] = stopping.server_state.connections
+        early, late = OpenConnection(connections), list[OpenConnection]()
+        asyncio.get_running_loop().call_soon(lambda: late.append(OpenConnection(connections)))
+        await stopping.shutdown()
+        return [early.num_told, *(one.num_told for one in late)]
+
+    assert asyncio.run(stop()) == [1, 1]
 
 
 def test_the_address_is_logged_when_the_server_listens(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service.errors import UnrollError
+from service.observability.metrics import Metrics
 from service.server import run
+from service.server.open_connections import ConnectionLimits, OpenConnections, RoomReason
 from service.settings import Settings
 from tests.conftest import wait_until
 from tests.live_server import held_runs, live_server, post, request
@@ -48,6 +54,42 @@ def test_idle_connections_go_before_those_that_have_just_come(tiny_models: Path)
         assert [one.ask(WHOLE).status for one in fresh] == [200] * 4
         assert [one.is_closed() for one in idle[:4]] == [True] * 4
         assert idle[4].ask(WHOLE).status == 200
+
+
+class WaitingConnection:
+    """A connection that notes for what it was ended."""
+
+    deadline_s, allowed_s, ended = math.inf, 0.0, ""
+
+    def wait(self, now_s: float, allowed_s: float) -> WaitingConnection:
+        self.deadline_s, self.allowed_s = now_s + allowed_s, allowed_s
+        return self
+
+    def end_late(self) -> None:
+        self.ended = "timeout"
+
+    def end_for_room(self, reason: RoomReason) -> None:
+        self.ended = reason
+
+
+def test_who_waits_longest_is_known_after_the_service_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop of the service gives those that waited more time, and does not make them those that came last."""
+
+    async def stand_still(open_connections: OpenConnections) -> list[str]:
+        loop, stood_still_s = asyncio.get_running_loop(), [0.0]
+        monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood_still_s[0])
+        waiting, answered, newest = WaitingConnection(), WaitingConnection(), WaitingConnection()
+        open_connections.admit(answered)
+        stood_still_s[0] += 10.0
+        open_connections.admit(waiting.wait(loop.time(), 20.0))
+        await asyncio.sleep(0.01)  # the next turns of the loop find its timer due
+        assert waiting.deadline_s > loop.time() + 20.0
+        answered.wait(loop.time(), 20.0)
+        open_connections.admit(newest.wait(loop.time(), 20.0))
+        return [one.ended for one in (waiting, answered, newest)]
+
+    open_connections = OpenConnections(ConnectionLimits(max_connections=2), Metrics(CollectorRegistry()))
+    assert asyncio.run(stand_still(open_connections)) == ["too_many_connections", "", ""]
 
 
 def test_a_connection_that_is_being_answered_makes_no_room(tiny_models: Path) -> None:

@@ -29,6 +29,7 @@ def captioner(augment: PictureConfig | None = None, **changes: Any) -> Captioner
     sizes = {"image_rows": 16, "image_columns": 24, "channels": [5, 6], "convolutions": 2}
     sizes |= {"embedding_size": 7, "hidden_size": 9, "attention_size": 8}
     config = CaptionerConfig.model_validate({**sizes, **changes})
+    torch.manual_seed(11)
     return with_statistics(lively(Captioner(config, augment or PictureConfig(), words_tokenizer().vocabulary_size)))
 
 
@@ -36,7 +37,7 @@ def with_statistics(network: NetworkT) -> NetworkT:
     """The network with running statistics of normalisation as training would leave them, ready for evaluation."""
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.track_running_stats:
             assert module.running_mean is not None
             assert module.running_var is not None
             module.running_mean.copy_(torch.randn(module.num_features, generator=generator))

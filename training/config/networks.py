@@ -42,16 +42,13 @@ class NetworkTable(Strict):
         """Compare with other tables of the recipe. Raises ValueError where the network cannot work with them."""
 
 
-class TaggerConfig(NetworkTable):
-    """Word and character features, recurrent encoder, softmax or CRF; with `joint` also one label for the text."""
+class WordReaderTable(NetworkTable):
+    """Base of the tables of networks that read words with their characters: features, recurrent encoder."""
 
-    task: Literal["tagging"] = "tagging"
     cell: Cell = "lstm"
     hidden_size: int = Field(default=200, ge=1, le=MAX_SIZE)
     layers: int = Field(default=1, ge=1, le=MAX_LAYERS)
-    bidirectional: bool = Field(
-        default=True, description="false reads forward only; without a CRF, a text can then be sent in chunks"
-    )
+    bidirectional: bool = Field(default=True, description="false reads forward only")
     connection: Connection = Field(default="none", description="around each layer of a stack but the first")
     layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
     word_size: int = Field(default=100, ge=1, le=MAX_SIZE)
@@ -59,7 +56,6 @@ class TaggerConfig(NetworkTable):
     character_size: int = Field(default=32, ge=1, le=MAX_SIZE)
     character_hidden_size: int = Field(default=64, ge=1, le=MAX_SIZE)
     max_word_characters: int = Field(default=24, ge=1, le=256)
-    decoder: Literal["softmax", "crf"] = "softmax"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     locked_dropout: bool = Field(
         default=True, description="variational dropout: the same mask at every step of a sequence"
@@ -68,21 +64,31 @@ class TaggerConfig(NetworkTable):
     embedding_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of words whose vector is zero throughout a batch"
     )
-    joint: bool = Field(default=False, description="also predict a label for the whole text")
-    text_pooling: PoolingKind = Field(default="max", description="of the whole text, in a joint network")
-    text_loss_weight: float = Field(
-        default=0.2, gt=0, description="weight of the text label's loss; that of the tags is 1"
-    )
     contextual: tuple[str, ...] = Field(
         default=(), description="run folders of two character language models: one forward, one backward"
     )
     contextual_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="size that their states are projected to")
 
     @model_validator(mode="after")
-    def _both_directions(self) -> TaggerConfig:
+    def _both_directions(self) -> Self:
         if len(self.contextual) not in (0, 2):
             raise ValueError("contextual needs two run folders: of a model that reads forward, and of one backward")
         return self
+
+
+class TaggerConfig(WordReaderTable):
+    """Word and character features, recurrent encoder, softmax or CRF; with `joint` also one label for the text."""
+
+    task: Literal["tagging"] = "tagging"
+    bidirectional: bool = Field(
+        default=True, description="false reads forward only; without a CRF, a text can then be sent in chunks"
+    )
+    decoder: Literal["softmax", "crf"] = "softmax"
+    joint: bool = Field(default=False, description="also predict a label for the whole text")
+    text_pooling: PoolingKind = Field(default="max", description="of the whole text, in a joint network")
+    text_loss_weight: float = Field(
+        default=0.2, gt=0, description="weight of the text label's loss; that of the tags is 1"
+    )
 
 
 class ClassifierConfig(NetworkTable):
@@ -319,6 +325,9 @@ class CaptionConfig(NetworkTable):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     word_loss_weight: float = Field(
         default=0.5, ge=0, description="weight of predicting the words of the caption from the mean of the memory"
+    )
+    rare_words: bool = Field(
+        default=False, description="in that loss a word weighs the more, the fewer captions of the batch have it"
     )
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)

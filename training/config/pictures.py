@@ -13,6 +13,7 @@ class PictureConfig(Strict):
     shift: float = Field(default=0.0, ge=0, lt=1, description="largest translation, as a share of width and height")
     scale: float = Field(default=0.0, ge=0, lt=1, description="largest change of scale, either way")
     rotation_degrees: float = Field(default=0.0, ge=0, le=180, description="largest rotation, either way")
+    outline: float = Field(default=0.0, ge=0, le=1, description="share of pictures whose edges are darkened")
     brightness: float = Field(default=0.0, ge=0, lt=1, description="largest shift of all values together")
     colour: float = Field(default=0.0, ge=0, lt=1, description="largest scaling of each of red, green and blue")
     grey: float = Field(default=0.0, ge=0, le=1, description="share of pictures turned to grey scale")

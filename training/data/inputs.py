@@ -43,7 +43,7 @@ from training.data.readers.frame_rows import (
 from training.data.readers.listed_files import ListedFiles, files_in
 from training.data.readers.pictures import FILE_COLUMNS as PICTURE_COLUMNS
 from training.data.readers.signals import FILE_COLUMNS as SOUND_COLUMNS
-from training.data.readers.signals import numbered_features
+from training.data.readers.signals import numbered_features, sequences_in
 from training.data.readers.sound_files import is_sound
 from training.data.readers.speech.frame_arrays import has_arrays
 from training.data.readers.translation import pick_source_column
@@ -272,13 +272,13 @@ def _frames_of_line(line: str, path: Path, number: int) -> JsonInput:
 def _read_arrays(path: Path) -> list[Input]:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            x = stored["x"] if "lengths" not in stored else _pieces(stored["frames"], stored["lengths"])
+            x = sequences_in(stored) if "lengths" not in stored else _pieces(stored["frames"], stored["lengths"])
     except (ValueError, OSError, KeyError) as error:
-        raise DataFault(path, None, f"no array x can be read: {error}") from error
+        raise DataFault(path, None, f"no array x or frames can be read: {error}") from error
     if isinstance(x, list):
         return [(number, {"frames": values.tolist()}) for number, values in enumerate(x, start=1)]
-    if x.ndim != 3 or not np.isfinite(x).all():
-        raise DataFault(path, None, "invalid array", "x must be [sequences, time, features] and finite")
+    if x is None or x.ndim != 3 or not np.isfinite(x).all():
+        raise DataFault(path, None, "invalid array", "x (or frames) must be [sequences, time, features] and finite")
     return [(number, {"frames": values.tolist()}) for number, values in enumerate(x, start=1)]
 
 

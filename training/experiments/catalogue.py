@@ -9,6 +9,7 @@ from training.experiments.cells import CELLS
 from training.experiments.clipping import CLIPPING
 from training.experiments.copy_memory import COPY_MEMORY
 from training.experiments.directions import DIRECTIONS
+from training.experiments.early import EARLY
 from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
@@ -34,6 +35,7 @@ _ALL: tuple[AnyExperiment, ...] = (
     LOOKING,
     SCAN,
     DIRECTIONS,
+    EARLY,
     ABLATION,
     SPIKES,
     TRANSDUCERS,

@@ -127,9 +127,9 @@ def load_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> Ru
     )
 
 
-def save_weights(path: Path, network: Network, averages: dict[str, Tensor]) -> None:
-    """Save the weights to score and export: the averages if there are any, else the network's own."""
-    write_tensors(path, {**_weights(network), **averages}, {})
+def save_weights(path: Path, network: Network) -> None:
+    """Save the weights of a network to score and export."""
+    write_tensors(path, _weights(network), {})
 
 
 def load_weights(path: Path, network: Network) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from service.errors import UnrollError
 from training.config.recipe import TrainingConfig
+from training.fit.batch_statistics import NUM_BATCHES, fitting_statistics
 from training.fit.checkpoint import Progress, RunState, load_checkpoint, save_checkpoint, save_weights
 from training.fit.distributed import ALONE, Workers
 from training.fit.gradient import Gradient, find_gradient
@@ -35,6 +36,7 @@ from training.fit.schedule import (
     update_averages,
 )
 from training.networks.network import Network
+from training.preprocessing.batches import Batch
 from training.preprocessing.batching import Order, TrainingSet
 
 
@@ -162,15 +164,12 @@ class Trainer:
     def _finish_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
-        with averaged_weights(self.state.network, self.state.averages):
-            score = self._workers.from_first(lambda: self._score(self.state.network))
+        score = self._workers.from_first(self._score_averages)
         progress.seconds += time.monotonic() - started
         progress.dev_scores.append(score.value)
-        better = progress.best_score is None or score.value > progress.best_score
+        better = self._is_better(score)
         if better:
             progress.best_score, progress.best_epoch, progress.stale_epochs = score.value, progress.epoch + 1, 0
-            if self._workers.is_first:
-                save_weights(self._folder.best_weights, self.state.network, self.state.averages)
         else:
             progress.stale_epochs += 1
             self._lower_rate()
@@ -180,6 +179,27 @@ class Trainer:
         progress.batch, progress.epoch_loss = 0, 0.0
         self.state.carried = ()
         self._save()
+
+    def _score_averages(self) -> DevScore:
+        """The dev score of the averaged weights, which are saved if it is the best one."""
+        network = self.state.network
+        with (
+            averaged_weights(network, self.state.averages),
+            fitting_statistics(network, self._some_batches(), self._config.precision),
+        ):
+            score = self._score(network)
+            if self._is_better(score):
+                save_weights(self._folder.best_weights, network)
+        return score
+
+    def _some_batches(self) -> Iterator[Batch]:
+        """Batches of train, made only where they are asked for."""
+        for order in self._data.epoch(self.progress.epoch)[:NUM_BATCHES]:
+            yield self._data.batch(order)
+
+    def _is_better(self, score: DevScore) -> bool:
+        best = self.progress.best_score
+        return best is None or score.value > best
 
     def _lower_rate(self) -> None:
         if self._config.schedule == "plateau" and self.progress.stale_epochs % self._config.plateau_epochs == 0:

@@ -9,14 +9,12 @@ from torch import Tensor, nn
 
 from service.bundle.hidden_output import HIDDEN_STATES
 from training.config.networks import TaggerConfig
-from training.networks.inputs.contextual import ContextualFeatures
-from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
 from training.networks.layers.cells import State
 from training.networks.layers.crf import CRF
-from training.networks.layers.dropout import sequence_dropout
 from training.networks.layers.pooling import Pooling
 from training.networks.layers.recurrent import RecurrentEncoder
-from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
+from training.networks.network import NetworkGraph, StateShape, Tensors, float32, recurrent_state
+from training.networks.word_reader import WordReader, words_of
 from training.preprocessing.batches import NO_LABEL, TaggingBatch
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.padded_sequences import length_mask
@@ -54,7 +52,7 @@ class TextHead(nn.Module):
         return logits
 
 
-class Tagger(Network):
+class Tagger(WordReader):
     """Word and character features, a recurrent encoder, a linear layer, and a CRF or a text head if configured."""
 
     def __init__(
@@ -66,24 +64,8 @@ class Tagger(Network):
         text_labels: int = 0,
         models: CharacterModels | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(config, words, characters, models)
         self.config = config
-        self.word_dropouts = WordDropouts(config)
-        self.word_embedding = nn.Embedding(words, config.word_size, padding_idx=0)
-        self.character_features = character_features(config, characters)
-        self.contextual = ContextualFeatures(models, characters, config.contextual_size) if models else None
-        self.dropout = sequence_dropout(config.dropout, config.locked_dropout)
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            feature_size(config.word_size, self.character_features, self.contextual),
-            config.hidden_size,
-            config.layers,
-            config.bidirectional,
-            config.dropout,
-            connection=config.connection,
-            layer_norm=config.layer_norm,
-            locked=config.locked_dropout,
-        )
         self.output = nn.Linear(self.encoder.output_size, labels)
         self.crf = CRF(labels) if config.decoder == "crf" else None
         self.text_head = TextHead(config, self.encoder.output_size, text_labels) if config.joint else None
@@ -108,19 +90,15 @@ class Tagger(Network):
 
         A network that reads chunks also takes the state after the previous chunk and gives the next one.
         """
-        reads_characters = self.character_features is not None or self.contextual is not None
-        characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
-        inputs = [int64("words", "batch", "time"), *characters, int64("lengths", "batch"), *self.state_inputs()]
         outputs = [float32("emissions", "batch", "time", self.output.out_features)]
         if self.text_head is not None:
             outputs.append(float32("text_logits", "batch", self.text_head.output.out_features))
         hidden = float32(HIDDEN_STATES, "batch", "time", self.output.in_features)
-        return {"tagger": NetworkGraph(self._tag, tuple(inputs), (*outputs, *self.state_outputs(), hidden))}
+        inputs = (*self.word_inputs(), *self.state_inputs())
+        return {"tagger": NetworkGraph(self._tag, inputs, (*outputs, *self.state_outputs(), hidden))}
 
     def _tag(self, feeds: Tensors) -> Tensors:
-        words = feeds["words"]
-        # A network without character features has no such input, and ignores this argument.
-        characters = feeds.get("characters", words.unsqueeze(2))
+        words, characters = words_of(feeds)
         if not self.reads_chunks:
             return self.read(words, characters, feeds["lengths"]).tensors
         reading, state = self.read_chunk(words, characters, feeds["lengths"], self.state_of(feeds))
@@ -128,7 +106,7 @@ class Tagger(Network):
 
     def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> TaggerOutput:
         """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> the scores for whole texts."""
-        return self._reading(self.encoder(self._features(words, characters), lengths), lengths)
+        return self._reading(self.encoder(self.word_features(words, characters), lengths), lengths)
 
     def emissions(self, words: Tensor, characters: Tensor, lengths: Tensor) -> Tensor:
         """The emission scores only, `[batch, time, labels]`."""
@@ -138,13 +116,8 @@ class Tagger(Network):
         self, words: Tensor, characters: Tensor, lengths: Tensor, state: State
     ) -> tuple[TaggerOutput, State]:
         """`read` one chunk, from the state after the previous chunk; also the state after this one."""
-        outputs, after = self.encoder.read_chunk(self._features(words, characters), lengths, state)
+        outputs, after = self.encoder.read_chunk(self.word_features(words, characters), lengths, state)
         return self._reading(outputs, lengths), after
-
-    def _features(self, words: Tensor, characters: Tensor) -> Tensor:
-        embedded = self.word_dropouts(self.word_embedding, words)
-        features: Tensor = self.dropout(with_characters(embedded, characters, self.character_features, self.contextual))
-        return features
 
     def _reading(self, outputs: Tensor, lengths: Tensor) -> TaggerOutput:
         text_logits = None if self.text_head is None else self.text_head(self.encoder, outputs, lengths)

@@ -19,7 +19,7 @@ from service.bundle.tokenizer import PAD
 from training.config.networks import TranscriberConfig
 from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.layers.cells import State, state_names
-from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.layers.recurrent import recurrent_encoder
 from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import TranscriptionBatch
 
@@ -42,17 +42,7 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.front_end = front_end
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            front_end.output_size,
-            config.hidden_size,
-            config.layers,
-            config.bidirectional,
-            config.dropout,
-            connection=config.connection,
-            layer_norm=config.layer_norm,
-            locked=config.locked_dropout,
-        )
+        self.encoder = recurrent_encoder(config, front_end.output_size)
         self.dropout = nn.Dropout(config.dropout)
         self.output_size = self.encoder.output_size
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from tests.load.soak.callers.caller import encoded, http_request
 from tests.server.websocket.raw_socket import BINARY, CONTINUATION, PING, frame, offer
+from tests.tasks.inputs.clips.tiny_clips import as_json, gif_of
 from tests.tiny_pictures import png_of
 
-TEXT_MODEL, PICTURE_MODEL = "ner-en", "captions-emoji"
+TEXT_MODEL, PICTURE_MODEL, CLIP_MODEL = "ner-en", "captions-emoji", "video-emoji"
 #: The service's limit of a body.
 _BODY_BYTES = 2 * 1024 * 1024
 _ANSWER_S = 60.0
@@ -114,6 +115,20 @@ async def many_pictures(port: int) -> Happened:
     return Counter([head for head, _ in await asyncio.gather(*(_answer(port, payload) for _ in range(2)))])
 
 
+async def many_clips(port: int) -> Happened:
+    """Eight requests with GIF files of 1,000 frames of 128 by 128 pixels: two, as many as one may have, and 2 MB full.
+
+    One such file is as large as a clip may be.
+    """
+    frames = np.zeros((1000, 128, 128, 3), dtype=np.uint8)
+    frames[::2] = 255  # equal frames would be joined
+    clip = as_json(gif_of(frames))
+    numbers = 2, (_BODY_BYTES - 100) // (len(encoded(clip)) + 1)
+    bodies = [encoded({"model": CLIP_MODEL, "inputs": [clip] * number}) for number in numbers]
+    asked = (_answer(port, http_request("POST", "/predict", body)) for body in bodies * 4)
+    return Counter([head for head, _ in await asyncio.gather(*asked)])
+
+
 async def unread_streams(port: int) -> Happened:
     """200 streams that nobody reads."""
     body = {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 500}, "state_every": 8}
@@ -150,6 +165,7 @@ ATTACKS: dict[str, Attack] = {
     "declared length": declared_length,
     "large requests": large_requests,
     "many pictures": many_pictures,
+    "many clips": many_clips,
     "unread streams": unread_streams,
     "WebSocket floods": websocket_floods,
     "unread log": many_requests,

@@ -53,6 +53,14 @@ def test_a_short_soak_finds_nothing_wrong(subject: Subject) -> None:
     assert found.findings.num_requests >= _SHORT.num_requests
 
 
+def test_every_bundle_is_asked(subject: Subject) -> None:
+    """Each task that has a tiny bundle, parsing among them, has known answers that callers compare."""
+    bundles = {path.name for path in subject.folders.models.iterdir()}
+    asked = {question.model for question in [*subject.known.predictions, *subject.known.texts]}
+    assert "tiny-parser" in asked
+    assert asked == bundles
+
+
 def test_every_bad_request_is_refused_as_documented(subject: Subject) -> None:
     """Each with its status, its `error_type` and the name of the field, not only those that chance has chosen."""
     findings = Findings()

@@ -100,8 +100,9 @@ def test_what_a_killed_worker_had_open_does_not_count(service: ServiceProcess) -
     """One request at once: while one worker waits for a body the other refuses, and not when that one is killed."""
     head = f"POST /generate HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer('one')}\r\nContent-Type: application/json\r\n"
     with service.connect_to(0) as held:
-        held.send(f"{head}Transfer-Encoding: chunked\r\n\r\n1\r\n".encode())  # a key is checked before such a body
-        wait_until(lambda: generate(service, 1, "one", inputs="a").status == 429)
+        held.send(f"{head}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert held.answer().status == 100  # it is counted: a key is checked before the body is waited for
+        assert generate(service, 1, "one", inputs="a").status == 429
         before = service.pids[0]
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: service.pids[0] != before)

@@ -116,6 +116,29 @@ def test_frames_in_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack([record.values for record in found]), x)
 
 
+def test_labels_of_arrays_are_lines_of_a_list(tmp_path: Path) -> None:
+    """Arrays `frames` and `labels` are read too; numbers from 1 are lines of labels.txt, and one beyond is named."""
+    path, frames = tmp_path / "a.npz", np.zeros((2, 3, 1), np.float32)
+    np.savez(path, frames=frames, labels=np.array([2, 1]))
+    assert labels_of(path) == ["2", "1"]
+    (tmp_path / "labels.txt").write_text("All clear\nNot clear\n")
+    assert labels_of(path) == ["Not clear", "All clear"]
+    for wrong in (0, 3):
+        np.savez(path, frames=frames, labels=np.array([1, wrong]))
+        assert f"label {wrong}" in str(fault_of(path))
+
+
+@pytest.mark.parametrize("wrong", [-1, 2, 0.5])
+def test_a_number_that_the_names_of_the_archive_do_not_have_is_named(tmp_path: Path, wrong: float) -> None:
+    path, names = tmp_path / "a.npz", np.array(["no", "yes"])
+    np.savez(path, x=np.zeros((2, 3, 1), np.float32), y=np.array([wrong] * 2), label_names=names)
+    assert f"label {wrong}; label_names names the labels 0 to 1" in str(fault_of(path))
+
+
+def labels_of(path: Path) -> list[str]:
+    return [r.label for r in read_records("classification", path) if isinstance(r, LabelledSignal)]
+
+
 def fault_of(path: Path) -> DataFault:
     with pytest.raises(DataFault) as caught:
         read_records("classification", path)
@@ -173,7 +196,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, what: str) -> None:
 def test_arrays_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, x=np.zeros((2, 3)), y=np.zeros(2))
-    assert "x must be [sequences, time, features]" in str(fault_of(path))
+    assert "x (or frames) must be [sequences, time, features]" in str(fault_of(path))
     path.write_bytes(b"nothing")
     assert "invalid NumPy archive" in str(fault_of(path))
 

@@ -139,5 +139,5 @@ def untrained(recipe: Recipe, path: Path) -> Run:
     optimizer = build_optimizer(run.network, recipe.training)
     state = RunState(network=run.network, optimizer=optimizer, averages={}, carried=(), progress=Progress())
     save_checkpoint(run.folder.checkpoint, state)
-    save_weights(run.folder.best_weights, run.network, {})
+    save_weights(run.folder.best_weights, run.network)
     return run

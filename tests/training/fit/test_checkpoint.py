@@ -109,7 +109,7 @@ def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
     """The file of the best weights cannot be resumed from, and the error says so."""
-    save_weights(tmp_path / "best", classifier(), {})
+    save_weights(tmp_path / "best", classifier())
     with pytest.raises(CheckpointFault, match="not a checkpoint of a run"):
         load_checkpoint(tmp_path / "best", fresh_state(classifier()))
 
@@ -165,11 +165,11 @@ def test_averages_are_what_is_scored_and_exported(tmp_path: Path) -> None:
     network, other = translator(), translator()
     assert network.config.tie_embeddings
     averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
-    save_weights(tmp_path / "best", network, averages)
+    with averaged_weights(network, averages):
+        save_weights(tmp_path / "best", network)
+        scored = {name: value.clone() for name, value in network.state_dict().items()}
     load_weights(tmp_path / "best", other)
     loaded = other.state_dict()
-    with averaged_weights(network, averages):
-        scored = {name: value.clone() for name, value in network.state_dict().items()}
     assert all(torch.equal(loaded[name], scored[name]) for name in scored)
     assert torch.equal(loaded["output.weight"], averages["target_embedding.weight"])
     assert not torch.equal(network.state_dict()["output.weight"], loaded["output.weight"])
@@ -179,7 +179,8 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     """Tied weights are stored under the name used by the averages; a second name in a file is ignored."""
     network, other = translator(), translator()
     averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
-    save_weights(tmp_path / "best", network, averages)
+    with averaged_weights(network, averages):
+        save_weights(tmp_path / "best", network)
     tensors, _ = read_tensors(tmp_path / "best")
     assert tensors.keys() == averages.keys()
     assert "output.weight" not in tensors
@@ -191,7 +192,7 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     """Missing weights, unexpected weights and wrong shapes are all reported as not fitting."""
-    save_weights(tmp_path / "best", classifier(bidirectional=True), {})
+    save_weights(tmp_path / "best", classifier(bidirectional=True))
     for other in (classifier(bidirectional=False), language_model(), classifier("gru")):
         with pytest.raises(CheckpointFault, match="does not fit this network"):
             load_weights(tmp_path / "best", other)

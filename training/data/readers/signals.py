@@ -6,7 +6,8 @@ wav     index (CSV, TSV, JSONL) with a column of WAV file names and one of label
 frames  CSV or TSV with one row per frame: its sequence, its features, and the label, which may be in
         `NAME_targets.csv` next to `NAME_sequences.csv` instead. Or JSONL:
         {"frames": [[...], ...], "label": "..."}. Or a table of one long recording, cut into windows.
-npz     NumPy arrays `x` [sequences, time, features] and `y`; `label_names` are the names of the numbers in `y`.
+npz     NumPy arrays `x` [sequences, time, features] and `y`; `label_names` are the names of the numbers in `y`, from 0.
+        Or `frames` and `labels`, whose numbers, from 1, are lines of `labels.txt` in the same folder, if there is one.
 """
 
 from __future__ import annotations
@@ -224,16 +225,41 @@ _LINE_FORM = 'each line is like {"frames": [[0.1, 0.2], [0.3, 0.4]], "label": "u
 
 def _read_npz(path: Path, options: ReadOptions) -> Iterator[Located]:
     arrays = _arrays(path)
-    x, y = arrays.get("x"), arrays.get("y")
+    x, y = sequences_in(arrays), arrays.get("y", arrays.get("labels"))
     if x is None or y is None or x.ndim != 3 or len(x) != len(y) or not np.isfinite(x).all():
-        raise DataFault(path, None, "invalid arrays", "x must be [sequences, time, features] and finite, y [sequences]")
-    names = arrays.get("label_names")
-    labels = [str(names[index]) if names is not None else str(index) for index in y.tolist()]
+        raise DataFault(
+            path,
+            None,
+            "invalid arrays",
+            "x (or frames) must be [sequences, time, features] and finite, y (or labels) [sequences]",
+        )
+    labels = _label_names(path, arrays, y.tolist())
     group_name = options.group_column or next((name for name in GROUP_COLUMNS if name in arrays), "")
     groups = arrays[group_name].tolist() if group_name in arrays else [""] * len(y)
     features = options.channel_columns or numbered_features(x.shape[2])
     for number, (values, label, group) in enumerate(zip(x.astype(np.float32), labels, groups, strict=True), start=1):
         yield Located(LabelledSignal(values, label, tuple(features), group=str(group)), number)
+
+
+def sequences_in(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """The array of sequences among those of a file, `[sequences, time, features]` where it is a valid one."""
+    return arrays.get("x", arrays.get("frames"))
+
+
+def _label_names(path: Path, arrays: Mapping[str, NDArray[Any]], numbers: list[Any]) -> list[str]:
+    """Names of the labels; their numbers where nothing names them."""
+    beside = path.with_name("labels.txt")
+    if "label_names" in arrays:
+        first, where, names = 0, "label_names", arrays["label_names"].tolist()
+    elif "labels" in arrays and beside.is_file():
+        first, where, names = 1, beside.name, beside.read_text(encoding="utf-8").splitlines()
+    else:
+        return [str(number) for number in numbers]
+    last = first + len(names) - 1
+    for position, number in enumerate(numbers, start=1):
+        if not (isinstance(number, int) and first <= number <= last):
+            raise DataFault(path, position, f"label {number}", f"{where} names the labels {first} to {last}")
+    return [str(names[number - first]).strip() for number in numbers]
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

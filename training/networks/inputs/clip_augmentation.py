@@ -17,6 +17,6 @@ class ClipAugmentation(ImageAugmentation):
         """Each clip augmented independently; `may_mirror` is `[batch]` of bool."""
         shape = clips.shape
         # Changes of place are the same for every channel, and changes of colour for every row.
-        moved = self._moved(clips.flatten(1, 2), may_mirror).view(shape)
+        moved = self._outlined(self._moved(clips.flatten(1, 2), may_mirror)).view(shape)
         coloured = self._coloured(moved.transpose(1, 2).flatten(2, 3)).view(shape[0], 3, shape[1], *shape[3:])
         return self._erased(coloured.transpose(1, 2).flatten(1, 2)).view(shape)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config.networks import ClassifierConfig, TaggerConfig
-from training.config.parser import ParserConfig
+from training.config.networks import ClassifierConfig, WordReaderTable
 from training.networks.inputs.character_features import CharacterCNN, CharacterRNN
 from training.networks.inputs.contextual import ContextualFeatures
 from training.networks.layers.dropout import EmbeddingDropout, WordDropout
 
 #: The tables of networks that read words.
-WordReaderConfig = TaggerConfig | ClassifierConfig | ParserConfig
+WordReaderConfig = WordReaderTable | ClassifierConfig
 #: Modules that compute word vectors from character ids.
 CharacterEncoder = CharacterCNN | CharacterRNN | ContextualFeatures
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from training.config.networks import ClassifierConfig
-from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.layers.recurrent import RecurrentEncoder, recurrent_encoder
 
 
 class IdentityEncoder(nn.Module):
@@ -48,14 +48,4 @@ def encoder_of(config: ClassifierConfig, input_size: int) -> RecurrentEncoder | 
     """The encoder that the configuration asks for."""
     if config.cell == "none":
         return IdentityEncoder(input_size)
-    return RecurrentEncoder(
-        config.cell,
-        input_size,
-        config.hidden_size,
-        config.layers,
-        config.bidirectional,
-        config.dropout,
-        connection=config.connection,
-        layer_norm=config.layer_norm,
-        locked=config.locked_dropout,
-    )
+    return recurrent_encoder(config, input_size)

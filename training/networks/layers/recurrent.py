@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from training.config.networks import Cell, Connection
+from training.config.networks import Cell, CellOrNone, Connection
 from training.networks.layers.cells import State, layer_state, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import sequence_dropout
 from training.networks.layers.residual import ResidualConnection
@@ -107,6 +108,43 @@ class RecurrentEncoder(nn.Module):
 
     def _layers(self) -> list[RecurrentLayer]:
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+
+
+class EncoderTable(Protocol):
+    """What the network tables of several tasks say of their encoder."""
+
+    @property
+    def cell(self) -> CellOrNone: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def bidirectional(self) -> bool: ...
+    @property
+    def connection(self) -> Connection: ...
+    @property
+    def layer_norm(self) -> bool: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def locked_dropout(self) -> bool: ...
+
+
+def recurrent_encoder(config: EncoderTable, input_size: int) -> RecurrentEncoder:
+    """The encoder that a network table asks for, over inputs of this size."""
+    assert config.cell != "none", "a network without a recurrence has no such encoder"
+    return RecurrentEncoder(
+        config.cell,
+        input_size,
+        config.hidden_size,
+        config.layers,
+        config.bidirectional,
+        config.dropout,
+        connection=config.connection,
+        layer_norm=config.layer_norm,
+        locked=config.locked_dropout,
+    )
 
 
 class StatefulStack(nn.Module):

@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 from service.bundle.hidden_output import HIDDEN_STATES
 from training.config.parser import ParserConfig
-from training.networks.inputs.contextual import ContextualFeatures
-from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
 from training.networks.layers.cells import State
-from training.networks.layers.dropout import sequence_dropout
-from training.networks.layers.recurrent import RecurrentEncoder
-from training.networks.network import Network, NetworkGraph, Tensors, float32, int64
+from training.networks.network import NetworkGraph, Tensors, float32
 from training.networks.parsing.biaffine import ArcScorer, RelationScorer
+from training.networks.word_reader import WordReader, words_of
 from training.preprocessing.batches import ParsingBatch
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.padded_sequences import length_mask
@@ -85,28 +82,12 @@ class LabelHeads(nn.Module):
         return offsets + F.cross_entropy(scores["relation_logits"].float()[mask], batch.relations[mask])
 
 
-class Parser(Network):
+class Parser(WordReader):
     """One encoder; on it linear layers for tags and features, and a scorer of heads and relations."""
 
     def __init__(self, config: ParserConfig, sizes: ParserSizes, models: CharacterModels | None = None) -> None:
-        super().__init__()
+        super().__init__(config, sizes.words, sizes.characters, models)
         self.config, self.sizes = config, sizes
-        self.word_dropouts = WordDropouts(config)
-        self.word_embedding = nn.Embedding(sizes.words, config.word_size, padding_idx=0)
-        self.character_features = character_features(config, sizes.characters)
-        self.contextual = ContextualFeatures(models, sizes.characters, config.contextual_size) if models else None
-        self.dropout = sequence_dropout(config.dropout, config.locked_dropout)
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            feature_size(config.word_size, self.character_features, self.contextual),
-            config.hidden_size,
-            config.layers,
-            config.bidirectional,
-            config.dropout,
-            connection=config.connection,
-            layer_norm=config.layer_norm,
-            locked=config.locked_dropout,
-        )
         size = self.encoder.output_size
         self.tags = nn.Linear(size, sizes.tags)
         self.features = nn.Linear(size, sizes.features) if sizes.features else None
@@ -121,9 +102,6 @@ class Parser(Network):
 
         `relations`, of a biaffine parser: both sides of chosen arcs -> the scores of their relations.
         """
-        reads_characters = self.character_features is not None or self.contextual is not None
-        characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
-        inputs = (int64("words", "batch", "time"), *characters, int64("lengths", "batch"))
         sizes = self.sizes
         outputs = [float32("emissions", "batch", "time", sizes.tags)]
         if isinstance(self.heads, BiaffineHeads):
@@ -137,7 +115,7 @@ class Parser(Network):
         if self.features is not None:
             outputs.append(float32("feature_logits", "batch", "time", sizes.features))
         outputs.append(float32(HIDDEN_STATES, "batch", "time", self.encoder.output_size))
-        parser = NetworkGraph(self._parse, inputs, tuple(outputs))
+        parser = NetworkGraph(self._parse, self.word_inputs(), tuple(outputs))
         return {PARSER: parser, **self._relations_graph()}
 
     def _relations_graph(self) -> dict[str, NetworkGraph]:
@@ -153,15 +131,11 @@ class Parser(Network):
         return {RELATIONS: NetworkGraph(relate, inputs, (output,))}
 
     def _parse(self, feeds: Tensors) -> Tensors:
-        words = feeds["words"]
-        # A network without character features has no such input, and ignores this argument.
-        return self.read(words, feeds.get("characters", words.unsqueeze(2)), feeds["lengths"])
+        return self.read(*words_of(feeds), feeds["lengths"])
 
     def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> Tensors:
         """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> the outputs of the graph `parser` by name."""
-        embedded = self.word_dropouts(self.word_embedding, words)
-        features = self.dropout(with_characters(embedded, characters, self.character_features, self.contextual))
-        hidden = self.encoder(features, lengths)
+        hidden = self.encoder(self.word_features(words, characters), lengths)
         outputs = self.dropout(hidden)
         scores = {"emissions": self.tags(outputs), **self.heads(outputs, lengths), HIDDEN_STATES: hidden}
         return scores if self.features is None else {**scores, "feature_logits": self.features(outputs)}

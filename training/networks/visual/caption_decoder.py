@@ -7,7 +7,7 @@ is soft, a mean over all places, or hard, one place for each word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,10 @@ from training.preprocessing.padded_sequences import length_mask
 
 #: Energies, memory and mask -> context and weights, as `attend`.
 Attend = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+#: A caption with no rarer word than others have counts as less than one word.
+_LEAST_WEIGHT = 1e-3
 
 
 class Decoded(NamedTuple):
@@ -120,7 +124,12 @@ class CaptionDecoder(EncoderDecoder):
         return Decoded(logits, torch.cat(all_weights, dim=1), state, torch.cat(queries, dim=1))
 
     def caption_loss(
-        self, memory: Tensor, mask: Tensor, summary: Tensor, targets: tuple[Tensor, Tensor], seen: Tensor | None = None
+        self,
+        memory: Tensor,
+        mask: Tensor,
+        summary: Tensor,
+        targets: tuple[Tensor, Tensor],
+        seen: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Mean over tokens of -log p(token), teacher forced, with label smoothing in training.
 
@@ -135,8 +144,8 @@ class CaptionDecoder(EncoderDecoder):
         else:
             loss = self._token_loss(self.decode_within(inputs, *sources)[0], outputs)
         if self.training and self.caption_config.word_loss_weight:
-            seen = summary if seen is None else seen
-            loss = loss + self.caption_config.word_loss_weight * self._word_loss(seen, outputs)
+            looks = summary.split(1) if seen is None else seen
+            loss = loss + self.caption_config.word_loss_weight * self._word_loss(looks, outputs)
         return loss
 
     def _token_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -155,12 +164,22 @@ class CaptionDecoder(EncoderDecoder):
         choice = reinforce_loss(sampler, rewards, expected, targets > 0, config.entropy_weight)
         return self._token_loss(decoded.logits, targets) + config.reinforce_weight * choice
 
-    def _word_loss(self, seen: Tensor, targets: Tensor) -> Tensor:
-        """Mean over the words of a caption of -log p(word), predicted from what is seen as a whole, `[batch, size]`.
+    def _word_loss(self, seen: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Mean over the words of a caption of -log p(word), predicted from each look at what it describes.
 
-        An auxiliary loss that trains the convolutions before the attention has learnt where to look.
+        `seen` holds `[looks, size]` for each caption. An auxiliary loss that trains the convolutions before the
+        attention has learnt where to look.
         """
-        log_probabilities = F.log_softmax(self.output(torch.tanh(self.words(seen))), dim=1)
-        is_word = targets > EOS
-        of_targets = log_probabilities.gather(1, targets) * is_word
-        return -(of_targets.sum(dim=1) / is_word.sum(dim=1).clamp(min=1)).mean()
+        scores = F.log_softmax(self.output(torch.tanh(self.words(torch.cat(list(seen))))), dim=1)
+        log_probabilities = torch.stack([each.mean(dim=0) for each in scores.split([len(looks) for looks in seen])])
+        weights = (targets > EOS).float()
+        if self.caption_config.rare_words:
+            weights = weights * rarity(targets, scores.shape[1])
+        of_targets = log_probabilities.gather(1, targets) * weights
+        return -(of_targets.sum(dim=1) / weights.sum(dim=1).clamp(min=_LEAST_WEIGHT)).mean()
+
+
+def rarity(targets: Tensor, vocabulary: int) -> Tensor:
+    """Inverse document frequency within a batch of captions `[batch, tokens]`: -log of the share that has a token."""
+    is_in = torch.zeros(len(targets), vocabulary, device=targets.device).scatter_(1, targets, 1.0)
+    return -is_in.mean(dim=0).log()[targets]

@@ -38,6 +38,9 @@ class VideoCaptioner(CaptionDecoder):
         self.recurrent = RecurrentEncoder(config.cell, width, width, 1, bidirectional=True)
         self.place_size = channels + 2 * width
         self.build_decoder(config, self.place_size, vocabulary, seen=channels)
+        # What is strongest in a frame differs little from frame to frame: see `summary`.
+        self.normalise_seen = nn.BatchNorm1d(channels, track_running_stats=False)
+        self.moment = nn.Linear(width, width)
         self.action = nn.Linear(width, actions)
         self.next_action = nn.Linear(width, actions)
 
@@ -75,9 +78,9 @@ class VideoCaptioner(CaptionDecoder):
     def encode_clips(
         self, frames: Tensor, lengths: Tensor, may_mirror: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The memory, the forward states, and the strongest features of any place at any time.
+        """The memory, the forward states, and the strongest features of any place of each frame.
 
-        They are `[batch, time * places, place_size]`, `[batch, time, recurrent_size]` and `[batch, channels]`.
+        They are `[batch, time * places, place_size]`, `[batch, time, recurrent_size]` and `[batch, time, channels]`.
 
         Args:
             frames: `[batch, time, rows, columns, 3]` of 0 to 255.
@@ -96,13 +99,15 @@ class VideoCaptioner(CaptionDecoder):
             states = self.recurrent(seen, lengths)
             around = states.unsqueeze(2).expand(-1, -1, self.num_places, -1)
             memory = torch.cat([cells, around], dim=3).flatten(1, 2)
-            inside = length_mask(lengths, clips.shape[1])[:, :, None, None]
-            strongest = cells.masked_fill(~inside, 0.0).amax(dim=(1, 2))
-        return memory, states[:, :, : self.config.recurrent_size], strongest
+        return memory, states[:, :, : self.config.recurrent_size], cells.amax(dim=2)
 
     def told_actions(self, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `[batch, time, actions]` after each frame: of what is being done, and of what comes next."""
-        return self.action(read), self.next_action(read)
+        """Logits `[batch, time, actions]` after each frame: of what is being done, and of what comes next.
+
+        The hidden layer tells the same movement before and after a change apart: what comes next depends on both.
+        """
+        hidden = torch.relu(self.moment(read))
+        return self.action(hidden), self.next_action(hidden)
 
     def decode(
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
@@ -125,12 +130,17 @@ class VideoCaptioner(CaptionDecoder):
             mask = self._places_mask(batch.lengths, batch.frames.shape[1])
             summary = self.summary(_masked_mean(memory, mask))
             targets = batch.target_inputs, batch.target_outputs
-            loss = self.caption_loss(
-                self.dropout(memory), mask, summary, targets, F.dropout(strongest, self.config.dropout, self.training)
-            )
+            seen = self._seen(strongest, batch.lengths) if self.training else None
+            loss = self.caption_loss(self.dropout(memory), mask, summary, targets, seen)
             if self.config.action_weight:
                 loss = loss + self.config.action_weight * self._action_loss(read, batch)
         return loss, ()
+
+    def _seen(self, strongest: Tensor, lengths: Tensor) -> list[Tensor]:
+        """The normalised features of each frame `[frames, channels]`, for each clip, with dropout."""
+        inside = length_mask(lengths, strongest.shape[1])
+        normalised = F.dropout(self.normalise_seen(strongest[inside]), self.config.dropout)
+        return list(normalised.split(lengths.tolist()))
 
     def _action_loss(self, read: Tensor, batch: VideoBatch) -> Tensor:
         """-log p of the action and of the next one, after every frame, so that each beginning of a clip is learnt."""

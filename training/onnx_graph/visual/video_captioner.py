@@ -24,8 +24,9 @@ def write_video_encoder(graph: GraphBuilder, network: VideoCaptioner) -> None:
     graph.output("memory_keys", _side_by_side(graph, keys, network.num_places))
     first_state(graph, network, _masked_mean(graph, memory, _places_mask(graph, states, lengths, network)))
     forward, _ = graph.nodes("Split", states, num_outputs=2, axis=2)
-    graph.output("action_logits", linear(graph, forward, network.action))
-    graph.output("next_logits", linear(graph, forward, network.next_action))
+    hidden = graph.node("Relu", linear(graph, forward, network.moment))
+    graph.output("action_logits", linear(graph, hidden, network.action))
+    graph.output("next_logits", linear(graph, hidden, network.next_action))
 
 
 def _frame_features(graph: GraphBuilder, frames: str, network: VideoCaptioner) -> tuple[str, str]:

@@ -153,7 +153,13 @@ def test_features_without_names_are_taken_in_order(tmp_path: Path) -> None:
 def test_arrays_and_lines_of_frames(tmp_path: Path) -> None:
     x = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
     np.savez(tmp_path / "a.npz", x=x, y=np.array([0, 1]))
-    assert values(tmp_path / "a.npz", "classification", FRAMES) == [{"frames": each.tolist()} for each in x]
+    np.savez(tmp_path / "b.npz", frames=x, labels=np.array([1, 2]))
+    np.savez(tmp_path / "c.npz", frames=x)
+    for name in ("a.npz", "b.npz", "c.npz"):
+        assert values(tmp_path / name, "classification", FRAMES) == [{"frames": each.tolist()} for each in x]
+    np.savez(tmp_path / "d.npz", y=np.array([0, 1]))
+    with pytest.raises(DataFault, match=r"x \(or frames\) must be"):
+        values(tmp_path / "d.npz", "classification", FRAMES)
     lines = write(tmp_path, "a.jsonl", '{"frames": [[1, 2]], "label": "up"}\n\n{"frames": [[3, 4]]}\n')
     assert values(lines, "classification", FRAMES) == [{"frames": [[1, 2]]}, {"frames": [[3, 4]]}]
     with pytest.raises(DataFault, match=r"a\.jsonl:1: no frames"):

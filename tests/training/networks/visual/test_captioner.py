@@ -127,12 +127,32 @@ def test_nothing_asked_is_nothing_changed() -> None:
 def test_everything_asked_keeps_the_range() -> None:
     """All augmentations together keep values within -1 and 1, and change the pictures."""
     everything = PictureConfig(
-        shift=0.3, scale=0.3, rotation_degrees=45, brightness=0.5, colour=0.5, grey=0.5, erase=0.5, mirror=0.5
+        shift=0.3,
+        scale=0.3,
+        rotation_degrees=45,
+        outline=0.5,
+        brightness=0.5,
+        colour=0.5,
+        grey=0.5,
+        erase=0.5,
+        mirror=0.5,
     )
     pictures = torch.rand(6, 3, 12, 12) * 2 - 1
     changed = ImageAugmentation(everything)(pictures, torch.ones(6, dtype=torch.bool))
     assert changed.abs().max() <= 1.0 + 1e-5
     assert not torch.allclose(changed, pictures)
+
+
+def test_outlines_darken_edges_alone() -> None:
+    """Where a picture has one colour nothing changes, and beside an edge it gets darker, but never out of range."""
+    pictures = torch.full((20, 3, 8, 8), 0.9)
+    pictures[:, :, :, 4:] = -0.6
+    outlined = ImageAugmentation(PictureConfig(outline=1.0))(pictures, torch.zeros(20, dtype=torch.bool))
+    assert torch.equal(outlined[..., [0, 1, 2, 5, 6, 7]], pictures[..., [0, 1, 2, 5, 6, 7]])
+    assert (outlined[..., 3:5] < pictures[..., 3:5]).all()
+    assert outlined.min() == -1.0
+    some = ImageAugmentation(PictureConfig(outline=0.5))(pictures, torch.zeros(20, dtype=torch.bool))
+    assert 0 < sum(torch.equal(*pair) for pair in zip(some, pictures, strict=True)) < 20
 
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:

@@ -18,6 +18,7 @@ from tests.tasks.inputs.clips.tiny_clips import square_clips
 from tests.training.tiny_video import publish_video, video_captioner
 from training.config.pictures import PictureConfig
 from training.networks.inputs.clip_augmentation import ClipAugmentation
+from training.networks.visual.caption_decoder import rarity
 from training.preprocessing.batches import NO_LABEL, VideoBatch
 from training.publish.verify import verify_bundle
 
@@ -121,7 +122,15 @@ def test_clips_are_changed_in_training_alone() -> None:
 def test_all_frames_of_a_clip_are_changed_alike() -> None:
     """A clip that stands still does so after every augmentation; another clip of the batch is changed otherwise."""
     everything = PictureConfig(
-        shift=0.3, scale=0.3, rotation_degrees=45, brightness=0.3, colour=0.3, grey=0.3, erase=0.3, mirror=0.5
+        shift=0.3,
+        scale=0.3,
+        rotation_degrees=45,
+        outline=0.5,
+        brightness=0.3,
+        colour=0.3,
+        grey=0.3,
+        erase=0.3,
+        mirror=0.5,
     )
     still = (torch.rand(1, 1, 3, 12, 16) * 2 - 1).expand(4, 5, -1, -1, -1)
     torch.manual_seed(3)
@@ -144,3 +153,38 @@ def test_an_action_that_is_no_label_costs_nothing() -> None:
         network.config = network.config.model_copy(update={"action_weight": 0.0})
         assert without == pytest.approx(network.loss(given)[0].item(), rel=1e-5)
     assert whole > without
+
+
+def test_every_frame_of_a_clip_is_looked_at_for_its_words() -> None:
+    """The auxiliary loss has one look for each valid frame, normalised over the frames of all clips, never padding."""
+    network = video_captioner(dropout=0.0).train()
+    strongest = torch.rand(3, 5, 6) + 4.0
+    strongest[1, 3:], strongest[2, 1:] = 1e4, 1e4
+    with torch.no_grad():
+        network.normalise_seen.weight.fill_(1.0)
+        network.normalise_seen.bias.zero_()
+        looks = network._seen(strongest, torch.tensor([5, 3, 1]))
+    assert [len(each) for each in looks] == [5, 3, 1]
+    assert torch.allclose(torch.cat(looks).mean(dim=0), torch.zeros(6), atol=1e-4)
+
+
+def test_a_word_weighs_the_more_the_fewer_captions_have_it() -> None:
+    """A word that all captions of a batch have weighs nothing, however often one of them repeats it."""
+    weights = rarity(torch.tensor([[5, 6, 5], [5, 7, 0], [7, 5, 0], [5, 0, 0]]), 9)
+    assert weights[0].tolist() == pytest.approx([0.0, np.log(4), 0.0])
+    assert weights[1].tolist()[:2] == pytest.approx([0.0, np.log(2)])
+
+
+def test_rare_words_are_learnt_first_where_a_recipe_says_so() -> None:
+    """With `rare_words` the auxiliary loss is that of the rare words alone, if all others are in every caption."""
+    words = torch.tensor([[5, 6], [5, 7], [5, 8]])
+    losses = []
+    for rare in (False, True):
+        network = video_captioner(dropout=0.0, label_smoothing=0.0, action_weight=0.0, rare_words=rare).train()
+        looks = [torch.ones(1, 6)] * 3
+        with torch.no_grad():
+            scores = torch.log_softmax(network.output(torch.tanh(network.words(torch.ones(1, 6)))), dim=1)[0]
+            losses.append((network._word_loss(looks, words).item(), scores))
+    (plain, scores), (weighted, _) = losses
+    assert weighted == pytest.approx(-scores[[6, 7, 8]].mean().item(), rel=1e-5)
+    assert plain == pytest.approx(-(scores[5] + scores[[6, 7, 8]].mean()).item() / 2, rel=1e-5)

@@ -167,7 +167,7 @@ def test_the_baseline_learns_what_is_plain(kind: str) -> None:
     assert linear.measures["accuracy"] == 100.0
 
 
-@pytest.mark.parametrize("name", ["digits-en", "activity", "vowels-ja", "indoor-movement"])
+@pytest.mark.parametrize("name", ["digits-en", "activity", "vowels-ja", "indoor-movement", "gestures"])
 def test_shipped_recipes_name_a_signal(name: str) -> None:
     """Each shipped recipe for signals is complete, and names a public data set with a reader."""
     recipe = load_recipe(Path("training/recipes") / f"{name}.toml")
