@@ -212,7 +212,7 @@ def export(
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
     lemmas: Annotated[
-        bool, typer.Option("--lemmas", help="Train lemmas for the bundle of a parser; add them.")
+        bool, typer.Option("--lemmas", help="Add lemmas to the bundle of a parser that was published without them.")
     ] = False,
     language_model: Annotated[
         Path | None,
@@ -230,7 +230,7 @@ def export(
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
 
-    Let a parser give lemmas, learned from its treebank; all else unchanged: unroll export --lemmas models/parse-en/1
+    Let a parser give the lemmas of its treebank, all else unchanged: unroll export --lemmas models/parse-en/1
 
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
     """
