@@ -8,7 +8,7 @@ from tests.training.exportable import LABELS, characters_tokenizer, words_tokeni
 from tests.training.trees.tiny_parsers import parser
 from tests.training.trees.tiny_trees import tree_of
 from training.config.recipe import TrainingConfig
-from training.fit.small_fit import fit_small
+from training.fit.trainer import fit_small
 from training.preprocessing.vocabulary import Vocabulary
 from training.tasks.parsing import ParsingSet
 
