@@ -21,7 +21,7 @@ _SHORTER: Final = 3
 #: Share of the average that is left out.
 _LEAST: Final = 1e-3
 #: How much likelier a script is whose result is a lemma of the table with this tag, or with another one.
-_KNOWN, _KNOWN_ELSEWHERE = 30.0, 5.0
+_KNOWN, _KNOWN_ELSEWHERE = 100.0, 5.0
 #: What stands in a word beside letters.
 _WITHIN_WORDS: Final = "-'’"
 

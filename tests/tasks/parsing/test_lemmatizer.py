@@ -132,6 +132,7 @@ def english() -> Lemmatizer:
         ("better", "ADJ", "good"),
         ("bombed", "VERB", "bomb"),
         ("mopping", "VERB", "mop"),
+        ("hottest", "ADJ", "hot"),
         ("counter-attacks", "NOUN", "counter-attack"),
         ("Smurfs", "PROPN", "Smurfs"),
         ("jane.doe@example.com", "NOUN", "jane.doe@example.com"),
