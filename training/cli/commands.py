@@ -212,6 +212,9 @@ def export(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
+    lemmas: Annotated[
+        bool, typer.Option("--lemmas", help="Add lemmas to the bundle of a parser that was published without them.")
+    ] = False,
     language_model: Annotated[
         Path | None,
         typer.Option(help="Run of a language model that a speech recogniser is published with, for beam search."),
@@ -231,6 +234,8 @@ def export(
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
 
+    Let a parser give the lemmas of its treebank, all else unchanged: unroll export --lemmas models/parse-en/1
+
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
 
     Let a translation write only what a grammar parses, weights unchanged: unroll export --grammar sql models/sql-en/1
@@ -246,6 +251,11 @@ def export(
         bundle = source
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
+        elif lemmas:
+            from training.publish.lemmas import add_lemmas
+
+            bundle = add_lemmas(bundle_at(source, models), say)
+            typer.echo(f"{bundle} gives lemmas; every other output is unchanged")
         elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run
