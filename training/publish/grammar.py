@@ -39,7 +39,8 @@ def add_grammar(path: Path, grammar: str, say: Say) -> Added:
     Recorded answers that the grammar changes are recorded anew. It is scored on its dev data where that is there.
 
     Raises:
-        NoGrammar: it is no translation, has this grammar already, or its words cannot write what the grammar parses.
+        NoGrammar: it is no translation, has this grammar already, its words cannot write what the grammar parses, or
+            its card tells how many answers parse by another, and its data is not there.
         ParityFailed: a check of `verify` fails; the bundle stays as it was.
         BundleError: the bundle cannot be used.
     """
@@ -71,6 +72,8 @@ def _scores(bundle: Bundle, before: Bundle, say: Say) -> Sequence[Score]:
     try:
         dev = data_of(before).dev
     except UnrollError as error:
+        if len(kept) < len(before.manifest.scores):  # of the grammar before, which would be told of this one
+            raise NoGrammar(f"{before.path}: the answers that parse cannot be counted anew: {error}") from error
         say(f"the card does not tell how many answers parse: {error}")
         return kept
     found = evaluate_records(task, bundle, OrtRunner(bundle, "cpu", threads=1), dev, progress=True)
