@@ -9,7 +9,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from service.bundle.task_options import OptionsOfTask, TaskName, TaskOptions
+from service.bundle.options_of_task import OptionsOfTask
+from service.bundle.task_options import TaskOptions, TrainedTask
 from tests.training.tiny_runs import TASKS as TINY_TASKS
 from tests.training.tiny_runs import own_recipe, write_files
 from training.data.records import LabelledSignal, LabelledText, Record
@@ -22,9 +23,9 @@ GRAPHS = {options.model_fields["task"].default: options.graphs for options in OP
 EVERY: list[TrainingTask[Any]] = [*TASKS.values(), SIGNALS]
 
 
-def test_every_task_of_the_manifest_has_both_halves() -> None:
-    """Both catalogues have every task of the manifest under its own name."""
-    names = set(get_args(TaskName))
+def test_every_task_of_training_has_both_halves() -> None:
+    """Both catalogues have every task of training under its own name."""
+    names = set(get_args(TrainedTask))
     assert set(TASKS) == set(EVALUATION_TASKS) == names
     assert all(task.name == name for name, task in [*TASKS.items(), *EVALUATION_TASKS.items()])
 
@@ -42,7 +43,7 @@ def test_a_task_is_complete(task: TrainingTask[Any]) -> None:
 
 
 @pytest.mark.parametrize("task", TINY_TASKS)
-def test_a_recipe_leads_to_its_task(task: TaskName, tmp_path: Path) -> None:
+def test_a_recipe_leads_to_its_task(task: TrainedTask, tmp_path: Path) -> None:
     """The recipe derived for a user's file has the requested task."""
     train, dev = write_files(task, tmp_path)
     assert training_task(own_recipe(task, "mine", str(train), str(dev))) is TASKS[task]
