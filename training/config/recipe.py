@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
 from training.config.grammar import FOLDER
@@ -34,7 +34,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST: Final = 2**31 - 1
 LARGEST_SEED: Final = 2**63 - 1
 #: Other words for the tasks, and how many first letters tell them apart.
-_OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
+_OTHER_WORDS: Final[dict[TrainedTask, tuple[str, ...]]] = {
     "tagging": ("ner", "pos", "chunking", "slots", "token-classification", "sequence-labelling"),
     "classification": ("text-classification", "sentiment", "intent", "audio-classification"),
     "translation": ("seq2seq", "mt"),
@@ -157,7 +157,7 @@ class Recipe(Strict):
 
     name: str = Field(pattern=NAME_PATTERN)
     version: str = Field(default="1", pattern=VERSION_PATTERN)
-    task: TaskName
+    task: TrainedTask
     description: str = ""
     language: str = ""
     licence: str = ""
@@ -216,7 +216,7 @@ def find_recipe(name_or_path: str) -> Path:
     names = sorted(file.stem for file in RECIPES.glob("*.toml"))
     near = _nearest(name_or_path, names)
     hint = f"; did you mean {near}?" if near else "."
-    tasks = ", ".join(get_args(TaskName))
+    tasks = ", ".join(get_args(TrainedTask))
     raise ConfigFault(
         f"no recipe {name_or_path!r}{hint} For your own files give a task ({tasks}) with --train; "
         f"recipes are {', '.join(names)}; or give a .toml file"
@@ -230,7 +230,7 @@ def nearest_task(word: str) -> str:
 
 def _nearest(word: str, recipes: Sequence[str]) -> str:
     """The task or the recipe that a word may mean."""
-    tasks: tuple[TaskName, ...] = get_args(TaskName)
+    tasks: tuple[TrainedTask, ...] = get_args(TrainedTask)
     asked = word.casefold()
     meant = next((task for task, words in _OTHER_WORDS.items() if asked in words), "")
     close = next(iter(difflib.get_close_matches(asked, [*tasks, *recipes], n=1)), "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import TaskName, TaskOptions
+from service.bundle.task_options import TaskOptions, TrainedTask
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array, Runner
 from training.config.recipe import Recipe
@@ -70,7 +70,7 @@ class OwnBaseline(NamedTuple):
 class EvaluationTask(ABC, Generic[RecordT]):
     """The half of a task that needs no torch: its records, its measures and its texts."""
 
-    name: TaskName
+    name: TrainedTask
     card: CardTexts
     #: Measures of `score` that go into the manifest, best known first.
     reported: tuple[str, ...]
