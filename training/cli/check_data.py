@@ -12,7 +12,7 @@ from training.cli.options import AsJson, ColumnOption, FormatOption, friendly_er
 from training.cli.recipe import TASKS
 
 if TYPE_CHECKING:
-    from service.bundle.task_options import TaskName
+    from service.bundle.task_options import TrainedTask
     from training.data.check import Finding
     from training.data.formats.options import ReadOptions
 
@@ -59,7 +59,7 @@ def check_data(
         raise typer.Exit(report.exit_code)
 
 
-def _unparsed(task: TaskName, name_or_path: str, path: str, read: ReadOptions) -> list[Finding]:
+def _unparsed(task: TrainedTask, name_or_path: str, path: str, read: ReadOptions) -> list[Finding]:
     """How many targets of a file a grammar does not parse, and each of them."""
     from service.tasks.seq2seq.grammar.word_grammar import TextGrammar
     from training.config.grammar import read_grammar

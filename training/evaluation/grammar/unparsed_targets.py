@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.seq2seq.grammar.word_grammar import ParseFault, TextGrammar
 from training.config.recipe import Recipe, TokenizerConfig
@@ -46,7 +46,7 @@ def unparsed(grammar: TextGrammar, config: TokenizerConfig, records: Iterable[Re
 
 
 def unparsed_rows(
-    grammar: TextGrammar, task: TaskName, config: TokenizerConfig, path: str, options: ReadOptions | None = None
+    grammar: TextGrammar, task: TrainedTask, config: TokenizerConfig, path: str, options: ReadOptions | None = None
 ) -> list[Row]:
     """The rows of a file of a task whose targets do not parse."""
     located = read_located(task, path, options)
