@@ -26,6 +26,8 @@ TaskName = Literal[TrainedTask, "tensors"]
 
 #: The quantile that is the point forecast of a model that forecasts quantiles.
 MEDIAN = 0.5
+#: Of a grammar, in UTF-8; far above those of query languages.
+MAX_GRAMMAR_BYTES = 64 * 1024
 
 
 class TaggingOptions(OptionsOfTask):
@@ -107,6 +109,11 @@ class TranslationOptions(OptionsOfTask):
     )
     copying: bool = Field(
         default=False, description="whether `decoder_step` gives a `generate_logit`, and source words can be copied"
+    )
+    grammar: str = Field(
+        default="",
+        max_length=MAX_GRAMMAR_BYTES,
+        description="the grammar that answers parse by, in the notation of lark; empty if there is none",
     )
 
     @property

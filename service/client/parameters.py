@@ -20,6 +20,7 @@ class PredictParameters(TypedDict, total=False):
     length_penalty: float
     return_score: bool
     return_attention: bool
+    constrained: bool  # translation: false also lets models with a grammar write what does not parse
     return_moments: bool  # video: also the actions after each frame
     words: bool  # transcription, as all below: also the words, with their times
     endpoint_ms: float

@@ -56,7 +56,8 @@ def add_graphs(bundle: Bundle, addition: Addition, score: Callable[[Bundle], Seq
     agrees with the recorded answer stays as it was recorded, and what is new has the numbers of torch.
 
     Args:
-        score: called with the verified bundle before it is published; its scores go into manifest and card.
+        score: called with the verified bundle before it is published; its scores go into manifest and card, instead
+            of those of the same measures.
 
     Raises:
         ParityFailed: a file or an output would change, or a check of `verify` fails; the bundle stays as it was.
@@ -146,7 +147,9 @@ def _prove(
     if not report.passed:
         raise ParityFailed(staged, "\n".join(["not published.", *report.failures[:10]]))
     bundle = load_bundle(staged)
-    scores = (*bundle.manifest.scores, *score(bundle))
+    found = score(bundle)
+    measured = {each.measure for each in found}
+    scores = (*(each for each in bundle.manifest.scores if each.measure not in measured), *found)
     parity = report.parity() if before is None else _largest(before, report.parity())
     manifest: Manifest = bundle.manifest.model_copy(update={"scores": scores, "parity": parity})
     (staged / CARD_FILE).write_text(model_card(manifest, bundle.examples[0]), encoding="utf-8")
