@@ -303,6 +303,19 @@ class TranscriptionOptions(OptionsOfTask):
 HeadEncoding = Annotated[str, Field(pattern=r"^(ROOT|.+:[+-][1-9][0-9]{0,3})$")]
 
 
+#: An edit script: how many characters to take off the end of a word, and those to add.
+EditScript = Annotated[str, Field(pattern=r"^[0-9]{1,4}-\S*$")]
+
+
+class LemmatizerOptions(Strict):
+    """How a parser finds lemmas: a table of words, and the graphs `lemma_encoder` and `lemma_decoder` for others."""
+
+    max_characters: int = Field(default=32, ge=1, le=256, description="longer words are their own lemmas")
+    table: dict[str, dict[EditScript, str]] = Field(
+        default_factory=dict, description="tag -> edit script such as 3-y -> words, separated by blanks"
+    )
+
+
 class ParsingOptions(OptionsOfTask):
     """Dependency parsing: how the outputs of `parser` become a tree. The labels of the manifest are the tags of words.
 
@@ -326,10 +339,13 @@ class ParsingOptions(OptionsOfTask):
         "order of their logits",
     )
     max_word_characters: int = Field(default=24, ge=1, le=256)
+    lemmatizer: LemmatizerOptions | None = Field(default=None, description="of a parser that gives lemmas too")
 
     @property
     def required_graphs(self) -> tuple[str, ...]:
-        return (*self.graphs, "relations") if self.decoder == "biaffine" else self.graphs
+        of_relations = ("relations",) if self.decoder == "biaffine" else ()
+        of_lemmas = ("lemma_encoder", "lemma_decoder") if self.lemmatizer is not None else ()
+        return (*self.graphs, *of_relations, *of_lemmas)
 
     @model_validator(mode="after")
     def _names_fit(self) -> ParsingOptions:

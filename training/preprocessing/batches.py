@@ -69,6 +69,25 @@ class ParsingBatch(Batch):
 
 
 @dataclass(frozen=True)
+class LemmaBatch(Batch):
+    """`characters` of words `[batch, time]`, `lengths` and `tags` `[batch]`; `letters` and `targets` `[batch, steps]`.
+
+    `letters` are those of the lemmas after BOS, `targets` the same before EOS.
+    """
+
+    characters: Tensor
+    lengths: Tensor
+    tags: Tensor
+    letters: Tensor
+    targets: Tensor
+
+    @property
+    def num_terms(self) -> int:
+        """One per character of a lemma, its end included."""
+        return int(self.targets.count_nonzero())
+
+
+@dataclass(frozen=True)
 class ClassificationBatch(Batch):
     """`tokens` is `[batch, time]`, `characters` `[batch, time, chars]`; `lengths` and `labels` are `[batch]`.
 

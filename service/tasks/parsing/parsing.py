@@ -1,4 +1,4 @@
-"""Dependency parsing: the head of every word and their relation, with the tag and morphological features of each."""
+"""Dependency parsing: the head of every word and their relation; the tag, features and lemma of each."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from service.tasks.core.task import (
 )
 from service.tasks.parsing.conllu import conllu
 from service.tasks.parsing.head_encoding import HeadEncodings
+from service.tasks.parsing.lemmatizer import Lemmatizer, TaggedWord
 from service.tasks.parsing.spanning_tree import maximum_spanning_tree
 
 #: The relation to the root in Universal Dependencies. Where a model has it, one word has it: the one whose head is the
@@ -55,6 +56,11 @@ class ParsedToken(Answer):
         default=None,
         exclude_if=lambda features: features is None,
         description='morphological features, such as "Case=Nom|Number=Sing", "_" for none; if the model gives them',
+    )
+    lemma: str | None = Field(
+        default=None,
+        exclude_if=lambda lemma: lemma is None,
+        description="its form in a dictionary, such as go for went; if the model gives it",
     )
     start: int | None = Field(description=START_OF_PLACE)
     end: int | None = Field(description=END_OF_PLACE)
@@ -97,6 +103,7 @@ class ParsingOutput(NamedTuple):
     features: list[int] | None
     is_finite: bool
     hidden: FloatArray | None = None
+    lemmas: list[str | None] | None = None
 
 
 class Parsing(PredictTask[ParsingExample, ParsingOutput]):
@@ -115,6 +122,8 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         self._encodings = HeadEncodings(manifest.labels, self._options.offsets) if self._options.offsets else None
         names = self._options.relations
         self._root = names.index(ROOT_RELATION) if ROOT_RELATION in names and len(names) > 1 else None
+        lemmatizer = self._options.lemmatizer
+        self._lemmatizer = Lemmatizer(bundle, lemmatizer) if lemmatizer is not None else None
 
     def preprocess(self, value: PredictInput, parameters: ParsingParameters) -> ParsingExample:
         """Split a text into words, or take a list of words, and look them up."""
@@ -133,6 +142,7 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         logits = self._relation_logits(runner, outputs, trees, lengths)
         relations = [self._relations(logits[row], heads) for row, (heads, _) in enumerate(trees)]
         is_finite = self._finite(outputs, lengths, logits)
+        lemmas = self._lemmas(runner, examples, tags)
         return [
             ParsingOutput(
                 tags[row],
@@ -141,9 +151,19 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
                 features[row].ids if features else None,
                 is_finite[row],
                 vectors[row],
+                lemmas[row],
             )
             for row, (heads, scores) in enumerate(trees)
         ]
+
+    def _lemmas(
+        self, runner: Runner, examples: Sequence[ParsingExample], tags: Sequence[Chosen]
+    ) -> Sequence[list[str | None] | None]:
+        """The lemma of each word, given its tag; None for a bundle that has none to give."""
+        if self._lemmatizer is None:
+            return [None] * len(examples)
+        pairs = [zip(example.words, row.ids, strict=True) for example, row in zip(examples, tags, strict=True)]
+        return self._lemmatizer.lemmas(runner, [[TaggedWord(word, tag) for word, tag in row] for row in pairs])
 
     def _arc_scores(self, outputs: dict[str, Array], row: int, tag_ids: list[int]) -> Array:
         """`[words, words + 1]`: the score of each word's candidate heads; finite."""
@@ -203,6 +223,8 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         """
         if not output.is_finite:
             raise InferenceFailed("the model computed scores of tags, heads or relations that are not finite numbers")
+        if output.lemmas is not None and None in output.lemmas:
+            raise InferenceFailed("the model computed probabilities of a lemma that are not finite numbers")
         tokens = [self._token(example, output, word) for word in range(example.length)]
         for token, (start, end) in zip(tokens, example.places_of_words(), strict=True):
             token["start"], token["end"] = start, end
@@ -226,6 +248,8 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         }
         if output.features is not None:
             token["features"] = self._options.features[output.features[word]]
+        if output.lemmas is not None:
+            token["lemma"] = output.lemmas[word]
         return token
 
     def postprocess(self, example: ParsingExample, output: ParsingOutput) -> ParsingAnswer:

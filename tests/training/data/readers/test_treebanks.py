@@ -32,11 +32,13 @@ def written(folder: Path, *rows: str, before: str = GOOD) -> Path:
 
 
 def test_a_tree_is_read_without_ranges_and_empty_nodes(tmp_path: Path) -> None:
-    """Words, tags, heads, whole relations and features; multiword ranges and empty nodes are skipped."""
+    """Words, tags, heads, whole relations, features, lemmas; multiword ranges and empty nodes are skipped."""
     path = written(tmp_path, "No INTJ 0 root")
     assert read_records("parsing", path) == [
-        ParsedSentence(("Al", "went"), ("PROPN", "VERB"), (2, 0), ("nsubj:pass", "root"), ("Number=Sing", "_")),
-        ParsedSentence(("No",), ("INTJ",), (0,), ("root",), ("_",)),
+        ParsedSentence(
+            ("Al", "went"), ("PROPN", "VERB"), (2, 0), ("nsubj:pass", "root"), ("Number=Sing", "_"), ("Al", "go")
+        ),
+        ParsedSentence(("No",), ("INTJ",), (0,), ("root",), ("_",), ("_",)),
     ]
 
 
