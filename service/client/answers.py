@@ -81,10 +81,34 @@ class ParsedToken(Answer):
     end: int | None = None
 
 
+class TextSentence(Answer):
+    """A sentence of a text that was cut; `first_token` is an index into `tokens`."""
+
+    start: int
+    end: int
+    first_token: int
+    num_tokens: int
+
+
+class MultiwordToken(Answer):
+    """A token of a text that is several words, as the French "du" is "de" and "le"."""
+
+    text: str
+    start: int
+    end: int
+    first_token: int
+    num_tokens: int
+
+
 class Parsing(Answer):
-    """Every word with its head: a tree with one root. `conllu` with the parameter of that name."""
+    """Every word with its head: a tree with one root for each sentence. `conllu` with the parameter of that name.
+
+    `sentences` and `multiword_tokens` of a text that the model cut.
+    """
 
     tokens: list[ParsedToken]
+    sentences: list[TextSentence] | None = None
+    multiword_tokens: list[MultiwordToken] | None = None
     conllu: str | None = None
     hidden: list[float] | None = None
 

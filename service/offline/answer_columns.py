@@ -11,7 +11,7 @@ from service.bundle.manifest import Manifest
 from service.errors import InvalidInput
 from service.offline.answering.row_answers import RowAnswer
 from service.offline.row_values import require_columns
-from service.tasks.parsing.conllu import conllu
+from service.tasks.parsing.conllu import answer_conllu
 
 #: The column with the reason why a row has no answer, null for the others.
 ERROR = "error"
@@ -103,7 +103,7 @@ def _places(part: str, answer: dict[str, Any]) -> list[Any] | None:
 
 
 def _conllu(answer: dict[str, Any]) -> str:
-    return conllu(answer["tokens"])
+    return answer_conllu(answer)
 
 
 def _words() -> list[AnswerColumn]:

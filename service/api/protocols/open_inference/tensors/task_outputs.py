@@ -18,7 +18,7 @@ from service.bundle.task_options import (
     VideoOptions,
 )
 from service.inference.engines.predict_engine import Prediction
-from service.tasks.parsing.conllu import conllu
+from service.tasks.parsing.conllu import answer_conllu
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
 Writer = Callable[[str, Prediction, tuple[int, ...]], Tensor]
@@ -315,7 +315,7 @@ def _heads(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
 
 
 def _conllu(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-    return texts(name, [conllu(answer["tokens"]) for answer in prediction.answers], shape)
+    return texts(name, [answer_conllu(answer) for answer in prediction.answers], shape)
 
 
 def _member_places(kind: str) -> Writer:
