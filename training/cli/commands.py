@@ -243,7 +243,10 @@ def export(
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
         elif lemmas:
-            bundle = _add_lemmas(bundle_at(source, models))
+            from training.publish.lemmas import add_lemmas
+
+            bundle = add_lemmas(bundle_at(source, models), say)
+            typer.echo(f"{bundle} gives lemmas; every other output is unchanged")
         elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run
@@ -382,14 +385,6 @@ def _add_hidden_state(bundle: Path) -> Path:
     say(f"{bundle}: adding the hidden state, then verifying ...")
     published = add_hidden_state(bundle)
     typer.echo(f"{published} gives its hidden state; every other output is unchanged")
-    return published
-
-
-def _add_lemmas(bundle: Path) -> Path:
-    from training.publish.lemmas import add_lemmas
-
-    published = add_lemmas(bundle, say)
-    typer.echo(f"{published} gives lemmas; every other output is unchanged")
     return published
 
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -24,9 +24,10 @@ from service.tasks.catalogue import answer, task_of
 from service.tasks.core.task import Array, Runner
 from training.config.recipe import TrainingConfig, parse_recipe
 from training.data.digests import changed_names
-from training.data.records import ParsedSentence
+from training.data.readers.treebanks.lemmas import words_with_lemmas
+from training.data.records import ParsedSentence, Record
 from training.evaluation.answers import REFUSED, Job, answers
-from training.evaluation.parsing.lemma_accuracy import LOOK_UP, LemmaLookUp, lemma_accuracy
+from training.evaluation.parsing.lemma_accuracy import LOOK_UP, LemmaLookUp, lemma_accuracy, lemmas_of
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, one_thread
 from training.fit.small_fit import fit_small
@@ -34,8 +35,14 @@ from training.networks.parsing.lemmatizer import Lemmatizer
 from training.onnx_graph.parts.builder import serialized
 from training.onnx_graph.weights import round_to_half
 from training.onnx_graph.writers import network_graphs
-from training.preprocessing.lemma_types import MIN_LEMMAS, LemmaSet, count_lemmas, lemma_table, lemma_types
-from training.preprocessing.load_records import RunData, load_data
+from training.preprocessing.load_records import load_data
+from training.preprocessing.parsing.lemma_types import (
+    MIN_LEMMAS,
+    LemmaSet,
+    count_lemmas,
+    lemma_table,
+    lemma_types,
+)
 from training.publish.hidden_state import require_unchanged
 from training.publish.model_card import model_card
 from training.publish.verify import stores_half, verify_bundle
@@ -85,7 +92,14 @@ def add_lemmas(path: Path, say: Say, epochs: int = _TRAINING.epochs) -> Path:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _data_of(bundle: Bundle) -> RunData:
+class _Treebank(NamedTuple):
+    """The sentences of a parser's treebank."""
+
+    train: list[ParsedSentence]
+    dev: list[ParsedSentence]
+
+
+def _data_of(bundle: Bundle) -> _Treebank:
     """Train and dev of the parser. Raises UnrollError if they are unknown, missing, changed, or without lemmas."""
     manifest = bundle.manifest
     if not manifest.training.config:
@@ -95,15 +109,20 @@ def _data_of(bundle: Bundle) -> RunData:
     before, now = manifest.training.data[0].splits, data.source.splits
     if changed_names({name: before[name] for name in before if name in now}, now):
         raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so dev may not be unseen")
-    found = sum(sum(counts.values()) for counts in count_lemmas(data.train).values())
+    treebank = _Treebank(*(_parsed(records) for records in (data.train, data.dev)))
+    found = sum(1 for _ in words_with_lemmas(treebank.train))
     if found < MIN_LEMMAS:
         what = f"{found} words of train have a lemma" if found else "no word of train has a lemma"
         raise NoLemmas(f"{bundle.path}: {what}, at least {MIN_LEMMAS} are needed; they stand in column 3 of CoNLL-U")
-    return data
+    return treebank
+
+
+def _parsed(records: Sequence[Record]) -> list[ParsedSentence]:
+    return [record for record in records if isinstance(record, ParsedSentence)]
 
 
 @one_thread()
-def _trained(bundle: Bundle, data: RunData, say: Say, epochs: int) -> Lemmatizer:
+def _trained(bundle: Bundle, data: _Treebank, say: Say, epochs: int) -> Lemmatizer:
     """A lemmatizer for the alphabet and the tags of the parser, rounded to what the bundle stores."""
     manifest, seed = bundle.manifest, bundle.manifest.training.seed
     characters, labels = bundle.tokenizers["characters"], manifest.labels
@@ -134,7 +153,7 @@ def _write(staged: Path, bundle: Bundle, network: Lemmatizer, made: LemmatizerOp
     write_manifest(staged, staged_bundle.manifest)
 
 
-def _prove(staged: Path, before: Bundle, network: Lemmatizer, data: RunData, say: Say) -> None:
+def _prove(staged: Path, before: Bundle, network: Lemmatizer, data: _Treebank, say: Say) -> None:
     """Verify the staged bundle, score its lemmas on dev, and write both into manifest and card."""
     report = verify_bundle(staged, network)
     if not report.passed:
@@ -178,12 +197,12 @@ def _with_lemmas(bundle: Bundle, example: Example, network: Lemmatizer) -> Examp
     return replace(example, answer={**example.answer, "tokens": tokens, **texts})
 
 
-def _score(bundle: Bundle, data: RunData) -> Score:
+def _score(bundle: Bundle, data: _Treebank) -> Score:
     """Accuracy of lemmas on dev, with the tags that the bundle predicts; beside the look-up with the same tags."""
     job = Job(bundle, OrtRunner(bundle, "cpu", threads=1), {}, _SCORED_TOGETHER, lambda _percent: None)
     found: Sequence[Any] = answers(job, [record.words for record in data.dev])
-    tags = [_of_words(record, answered, "tag") for record, answered in zip(data.dev, found, strict=True)]
-    lemmas = [_of_words(record, answered, "lemma") for record, answered in zip(data.dev, found, strict=True)]
+    tags = [_tags_of(record, answered) for record, answered in zip(data.dev, found, strict=True)]
+    lemmas = [lemmas_of(record, answered) for record, answered in zip(data.dev, found, strict=True)]
     look_up = LemmaLookUp(data.train)
     ours = lemma_accuracy(data.dev, lemmas, look_up)
     cheap = lemma_accuracy(data.dev, look_up.find_all(data.dev, tags), look_up)
@@ -194,6 +213,5 @@ def _score(bundle: Bundle, data: RunData) -> Score:
     return Score(measure="lemmas", value=ours.whole, baseline=cheap.whole, baseline_name=LOOK_UP, detail=detail)
 
 
-def _of_words(record: ParsedSentence, answered: Any, name: str) -> list[str]:
-    """One field of each word of an answer; those of a sentence that was refused are wrong."""
-    return [REFUSED] * len(record.words) if answered is None else [getattr(each, name) for each in answered.tokens]
+def _tags_of(record: ParsedSentence, answered: Any) -> list[str]:
+    return [REFUSED] * len(record.words) if answered is None else [token.tag for token in answered.tokens]

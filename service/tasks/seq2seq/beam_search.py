@@ -187,10 +187,11 @@ class BeamSearch:
             self._searches[sentence].is_done = True  # reset below if it has an open hypothesis that may win
         for row, token, total in zip(*leaders, strict=True):
             search = self._search_of(row)
-            is_last = bool(self._rows.num_steps[row] >= self._rows.max_steps[row])
+            num_steps = int(self._rows.num_steps[row])
+            is_last = bool(num_steps >= self._rows.max_steps[row])
             if is_last and search.best is None:
                 self._end(int(row), int(token), float(total), attention)
-            search.is_done = is_last or not search.may_improve(float(total))
+            search.is_done = is_last or not search.may_improve(float(total), num_steps)
 
     def _end(self, row: int, token: int, total: float, attention: Array) -> None:
         """Finish a hypothesis with this token; the sentence keeps it if it is the best so far."""

@@ -90,12 +90,16 @@ class HypothesisSearch:
         weights = _stacked(history, self._source_length)
         self.best = Hypothesis(tokens, score, weights, origins, self._told)
 
-    def may_improve(self, total: float) -> bool:
-        """Whether an open hypothesis with this log-probability may still become the best.
+    def may_improve(self, total: float, num_steps: int) -> bool:
+        """Whether an open hypothesis with this log-probability after `num_steps` may still become the best.
 
         The bound assumes that all its further tokens have probability 1, and that it ends when the divisor is largest.
+        Once `num_beams` hypotheses have ended, it assumes that it ends now: the search then goes on only with a
+        hypothesis that leads already, as in Hugging Face's `early_stopping=False`.
         """
-        return self.num_ended < self.plan.num_beams and total / self._largest_divisor > self._best_score
+        has_enough = self.num_ended >= self.plan.num_beams
+        divisor = self._divisor(num_steps) if has_enough else self._largest_divisor
+        return total / divisor > self._best_score
 
     def extended(self, weights: Array, before: AttentionHistory | None) -> AttentionHistory | None:
         """The history with the weights of one more step; None unless attention is returned."""

@@ -21,6 +21,7 @@ from tests.training.exportable import draft_of, questions_of, tagger
 from tests.training.tiny_runs import own_recipe
 from tests.training.trees.tiny_parsers import draft_of_parser, parser
 from tests.training.trees.tiny_trees import write_trees
+from training.evaluation.evaluate import evaluate_bundle
 from training.evaluation.task import Question
 from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.preprocessing.load_records import load_data
@@ -85,7 +86,7 @@ def test_answers_have_lemmas_in_every_form(bundles: tuple[Path, Path, list[str]]
 
 def test_manifest_and_card_have_table_and_score(bundles: tuple[Path, Path, list[str]]) -> None:
     """The score stands beside that of the look-up; weights are counted; what was said names both."""
-    _, after, said = bundles
+    before, after, said = bundles
     manifest = load_bundle(after).manifest
     assert isinstance(manifest.options, ParsingOptions)
     assert manifest.options.lemmatizer is not None
@@ -96,6 +97,9 @@ def test_manifest_and_card_have_table_and_score(bundles: tuple[Path, Path, list[
     assert "lemma_encoder" in manifest.graphs
     assert "torch" in (manifest.parity.checks if manifest.parity else {})
     assert said[-1].startswith("dev lemmas ")
+    dev = after.parents[2] / "trees" / "dev.conllu"
+    assert evaluate_bundle(after, dev)["lemmas"] == score.value
+    assert "lemmas" not in evaluate_bundle(before, dev)
     assert "| lemmas | dev |" in (after / "README.md").read_text(encoding="utf-8")
 
 

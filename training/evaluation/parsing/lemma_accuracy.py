@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from training.data.readers.treebanks.conllu_line import NOTHING
+from training.data.readers.treebanks.lemmas import words_with_lemmas
 from training.data.records import ParsedSentence
+from training.evaluation.answers import REFUSED
 from training.evaluation.scoring import percentage
-from training.preprocessing.lemma_types import words_with_lemmas
 
 #: What the baseline does.
 LOOK_UP: Final = "most frequent lemma of word and tag, else of the word, else the word in lower case"
@@ -51,16 +52,30 @@ class LemmaAccuracy(NamedTuple):
     num_unseen: int
 
 
+def lemmas_of(record: ParsedSentence, answer: Any) -> list[str]:
+    """The lemmas of an answer of the service; those of a sentence that was refused are wrong."""
+    return [REFUSED] * len(record.words) if answer is None else [token.lemma for token in answer.tokens]
+
+
+def share_of_right_lemmas(gold: Sequence[ParsedSentence], found: Sequence[Sequence[str]]) -> float:
+    """The percentage of right lemmas among the words whose lemma is known."""
+    cases = [right for _, right in _cases(gold, found)]
+    return percentage(sum(cases), len(cases))
+
+
+def _cases(gold: Sequence[ParsedSentence], found: Sequence[Sequence[str]]) -> Iterator[tuple[str, bool]]:
+    """Each word whose lemma is known, and whether its lemma is right."""
+    for sentence, lemmas in zip(gold, found, strict=True):
+        for word, wanted, given in zip(sentence.words, sentence.lemmas, lemmas, strict=True):
+            if wanted != NOTHING or word == NOTHING:
+                yield word, given == wanted
+
+
 def lemma_accuracy(
     gold: Sequence[ParsedSentence], found: Sequence[Sequence[str]], look_up: LemmaLookUp
 ) -> LemmaAccuracy:
     """Accuracy of the lemmas of each sentence; `look_up` tells which words train has."""
-    cases = [
-        (look_up.has_seen(word), given == wanted)
-        for sentence, lemmas in zip(gold, found, strict=True)
-        for word, wanted, given in zip(sentence.words, sentence.lemmas, lemmas, strict=True)
-        if wanted != NOTHING or word == NOTHING
-    ]
+    cases = [(look_up.has_seen(word), right) for word, right in _cases(gold, found)]
     by_part = [[right for is_seen, right in cases if is_seen is part] for part in (True, False)]
     seen, unseen = (percentage(sum(rights), len(rights)) for rights in by_part)
-    return LemmaAccuracy(percentage(sum(right for _, right in cases), len(cases)), seen, unseen, len(by_part[1]))
+    return LemmaAccuracy(share_of_right_lemmas(gold, found), seen, unseen, len(by_part[1]))

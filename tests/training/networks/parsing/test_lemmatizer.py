@@ -8,10 +8,11 @@ import torch
 
 from service.bundle.tokenizer import BOS
 from training.config.recipe import TrainingConfig
+from training.data.readers.treebanks.lemmas import LemmaType
 from training.fit.small_fit import fit_small
 from training.networks.parsing.lemmatizer import LEMMA_DECODER, LEMMA_ENCODER, Lemmatizer
 from training.preprocessing.batches import LemmaBatch
-from training.preprocessing.lemma_types import LemmaSet, LemmaType
+from training.preprocessing.parsing.lemma_types import LemmaSet
 from training.preprocessing.vocabulary import fit_characters
 
 STEMS = [first + vowel + last for first in "bcd" for vowel in "aeo" for last in "fgh"]

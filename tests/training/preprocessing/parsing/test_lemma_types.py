@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.training.trees.tiny_trees import tree_of
+from training.data.readers.treebanks.lemmas import LemmaType
 from training.data.records import ParsedSentence
-from training.preprocessing.lemma_types import LemmaSet, LemmaType, count_lemmas, lemma_table, lemma_types
+from training.preprocessing.parsing.lemma_types import LemmaSet, count_lemmas, lemma_table, lemma_types
 from training.preprocessing.vocabulary import fit_characters
 
 

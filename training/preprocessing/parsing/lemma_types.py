@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import torch
 
@@ -12,7 +12,7 @@ from service.bundle.padding import pad_ids
 from service.bundle.tokenizer import BOS, EOS, UNK, TextTokenizer
 from service.tasks.parsing.lemma_table import edit_script
 from service.tasks.parsing.lemmatizer import MORE_CHARACTERS, is_readable
-from training.data.readers.treebanks.conllu_line import NOTHING
+from training.data.readers.treebanks.lemmas import LemmaType, words_with_lemmas
 from training.data.records import ParsedSentence
 from training.preprocessing.batches import LemmaBatch
 from training.preprocessing.batching import Bucketed, Order, ids_tensor, lengths_tensor
@@ -21,24 +21,8 @@ from training.preprocessing.batching import Bucketed, Order, ids_tensor, lengths
 MIN_LEMMAS: Final = 100
 
 
-class LemmaType(NamedTuple):
-    """A word as it is written, its part of speech, and its most frequent lemma."""
-
-    word: str
-    tag: str
-    lemma: str
-
-
 #: How often each lemma was seen, by word and part of speech.
 LemmaCounts = Mapping[tuple[str, str], Counter[str]]
-
-
-def words_with_lemmas(sentences: Iterable[ParsedSentence]) -> Iterator[LemmaType]:
-    """Every word whose lemma is known; a treebank writes `_` for none, as in the parts of a word cut by mistake."""
-    for sentence in sentences:
-        for word, tag, lemma in zip(sentence.words, sentence.tags, sentence.lemmas, strict=False):
-            if lemma != NOTHING or word == NOTHING:
-                yield LemmaType(word, tag, lemma)
 
 
 def count_lemmas(sentences: Iterable[ParsedSentence]) -> LemmaCounts:
