@@ -50,11 +50,25 @@ def answered_cut(answer: Any, offset: int) -> Cut:
         whole = within.get(number, word)
         place = whole.start + offset, whole.end + offset
         tokens[place] = None
-        head = ROOT if word.head is None else word.head
-        said = word.tag, word.features or NOTHING, word.lemma or NOTHING, head, word.relation
-        words.append(RawWord(*place, number in within, word.text, *said))
+        words.append(_said(RawWord(*place, number in within, word.text), word, 0))
     sentences = [(each.start + offset, each.end + offset) for each in answer.sentences]
     return Cut([*tokens], sentences, words)
+
+
+def parsed_cut(cut: Cut, sentences: Sequence[Sequence[RawWord]], answers: Sequence[Any]) -> Cut:
+    """A cut with what the service answered to the words of its sentences; None for one that it refused."""
+    words: list[RawWord] = []
+    for its, answer in zip(sentences, answers, strict=True):
+        first = len(words)
+        words += its if answer is None else [_said(*pair, first) for pair in zip(its, answer.tokens, strict=True)]
+    return cut._replace(words=words)
+
+
+def _said(word: RawWord, token: Any, first: int) -> RawWord:
+    """A word with what a token says of it; its head counts from the word `first`."""
+    head = ROOT if token.head is None else first + token.head
+    said = {"tag": token.tag, "feats": token.features or NOTHING, "lemma": token.lemma or NOTHING}
+    return word._replace(**said, head=head, relation=token.relation)
 
 
 def rule_cut(text: str, tokenizer: TextTokenizer) -> Cut:

@@ -40,6 +40,16 @@ class Cut(NamedTuple):
     sentences: Sequence[tuple[int, int]]
     words: Sequence[RawWord]
 
+    def words_of_sentences(self) -> list[list[RawWord]]:
+        """The words of each sentence, of which no token has words in two."""
+        found: list[list[RawWord]] = [[] for _ in self.sentences]
+        number = 0
+        for word in self.words:
+            while word.start >= self.sentences[number][1]:
+                number += 1
+            found[number].append(word)
+        return found
+
 
 def joined(parts: Sequence[Cut]) -> Cut:
     """Several parts of one text, whose places count from the beginning of the text, as one."""

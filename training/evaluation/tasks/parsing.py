@@ -18,6 +18,8 @@ from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.parsing.arc_errors import arc_errors, arcs_of, tables
 from training.evaluation.parsing.attachment import MEASURES, Parse, attachment_scores, counts, refused
 from training.evaluation.parsing.lemma_accuracy import lemmas_of, share_of_right_lemmas
+from training.evaluation.parsing.raw_text_evaluation import RAW, raw_scores
+from training.evaluation.parsing.raw_text_scores import RAW_MEASURES
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, listed
@@ -56,7 +58,7 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         ),
         limits=_limits,
     )
-    reported = ("las", "uas", "clas", "upos", "ufeats", "lemmas")
+    reported = ("las", "uas", "clas", "upos", "ufeats", "lemmas", *(RAW + name for name in RAW_MEASURES))
     dev_measures = ("las", "uas", "clas", "upos", "ufeats")
     deciding = ("las",)
     int8_graphs = ("parser",)
@@ -74,6 +76,7 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         return {
             **attachment_scores(zip(records, parses, strict=True), bool(options.features)),
             **_lemma_scores(options, records, found),
+            **raw_scores(job, records),
             "tokens": sum(len(record.words) for record in records),
             "refused": found.count(None),
             "unknown_relations": sorted(unknown)[:MAX_UNKNOWN_LABELS],
