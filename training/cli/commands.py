@@ -31,6 +31,7 @@ from training.cli.options import (
     read_options,
     say,
 )
+from training.cli.parser_graphs import add_to_parser
 from training.cli.recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
 from training.cli.running import (
     Attempt,
@@ -211,8 +212,9 @@ def export(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
-    lemmas: Annotated[
-        bool, typer.Option("--lemmas", help="Train lemmas for the bundle of a parser; add them.")
+    lemmas: Annotated[bool, typer.Option("--lemmas", help="Train lemmas for a parser's bundle; add them.")] = False,
+    segmenter: Annotated[
+        bool, typer.Option("--segmenter", help="Train the cutting of raw text for a parser's bundle; add it.")
     ] = False,
     language_model: Annotated[
         Path | None,
@@ -230,7 +232,7 @@ def export(
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
 
-    Let a parser give lemmas, learned from its treebank; all else unchanged: unroll export --lemmas models/parse-en/1
+    Let a parser give lemmas, or cut raw text: unroll export --lemmas models/parse-en/1, or --segmenter
 
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
     """
@@ -242,11 +244,8 @@ def export(
         bundle = source
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
-        elif lemmas:
-            from training.publish.lemmas import add_lemmas
-
-            bundle = add_lemmas(bundle_at(source, models), say)
-            typer.echo(f"{bundle} gives lemmas; every other output is unchanged")
+        elif lemmas or segmenter:
+            bundle = add_to_parser(bundle_at(source, models), lemmas, segmenter)
         elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run

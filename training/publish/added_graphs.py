@@ -24,6 +24,7 @@ from service.tasks.catalogue import answer, task_of
 from service.tasks.core.task import Array, Runner
 from training.config.recipe import parse_recipe
 from training.data.digests import changed_names
+from training.evaluation.task import Question
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, one_thread
 from training.networks.network import Network
@@ -38,11 +39,15 @@ from training.publish.verify import TOLERANCE, stores_half, verify_bundle
 
 @dataclass(frozen=True)
 class Addition:
-    """What is added to a bundle: a trained network, the bundle's options with its own, tokenizers by their roles."""
+    """What is added to a bundle: a trained network, the bundle's options with its own, tokenizers by their roles.
+
+    The answers to `questions` become further examples.
+    """
 
     network: Network
     options: TaskOptions
     tokenizers: Mapping[str, TextTokenizer] = field(default_factory=dict)
+    questions: Sequence[Question] = ()
 
 
 def add_graphs(bundle: Bundle, addition: Addition, score: Callable[[Bundle], Sequence[Score]]) -> Path:
@@ -114,7 +119,8 @@ def _write(staged: Path, bundle: Bundle, addition: Addition) -> None:
     changes = {"options": addition.options, "graphs": graphs, "tokenizers": tokenizers, "training": training}
     write_manifest(staged, manifest.model_copy(update=changes))
     extended = load_bundle(staged)
-    write_examples(staged, [_answered_again(extended, example, network) for example in bundle.examples])
+    new = [Example(question.inputs, dict(question.parameters), {}) for question in addition.questions]
+    write_examples(staged, [_answered_again(extended, example, network) for example in (*bundle.examples, *new)])
     write_manifest(staged, extended.manifest)
 
 

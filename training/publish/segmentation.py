@@ -1,4 +1,4 @@
-"""Add segmentation of raw text to the bundle of a parser: train a segmenter on its treebank, and publish it with the parser.
+"""Add segmentation of raw text to the bundle of a parser: train a segmenter on its treebank, and publish both.
 
 The segmenter shares no weights with the parser, so answers to lists of words stay as they are.
 """
@@ -24,6 +24,7 @@ from training.data.records import ParsedSentence, Record
 from training.evaluation.answers import Job
 from training.evaluation.parsing.raw_text_cuts import RULES
 from training.evaluation.parsing.raw_text_evaluation import raw_scores, rule_scores
+from training.evaluation.task import Question
 from training.evaluation.torch_runner import one_thread
 from training.fit.small_fit import fit_small
 from training.networks.parsing.segmenter import SEGMENTER, Segmenter
@@ -32,7 +33,7 @@ from training.preprocessing.parsing.segmentation import (
     multiword_tables,
     segmenter_alphabet,
 )
-from training.publish.added_graphs import Addition, Question, add_graphs, data_of
+from training.publish.added_graphs import Addition, add_graphs, data_of
 
 Say = Callable[[str], None]
 

@@ -100,7 +100,8 @@ def joins_next(text: str, read: CharacterText) -> Array:
     for place, (character, after) in enumerate(pairwise(characters)):
         is_half_flag = ord(character) in _REGIONAL and not is_half_flag
         is_flag = is_half_flag and ord(after) in _REGIONAL
-        joined[place] = character != BLANK and (is_flag or character == _JOINER or _continues(after))
+        is_one = is_flag or character == _JOINER or _continues(after)
+        joined[place] = is_one and BLANK not in (character, after)
     return joined
 
 

@@ -32,6 +32,8 @@ from service.tasks.parsing.text_places import TextPlaces
 
 #: Sentences of a text that are parsed in one run, and their words with padding.
 _SENTENCES, _WORDS = 32, 2048
+#: How many words more than twice those of the shortest they may have.
+_NEAR: Final = 8
 
 ResultT = TypeVar("ResultT")
 
@@ -214,10 +216,11 @@ def _in_groups(
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices by length, in groups whose padded size is bounded."""
+    """Indices by length, in groups whose padded size is bounded, and whose sentences are of similar length."""
     group: list[int] = []
     for place in np.argsort(lengths, kind="stable").tolist():
-        if group and (len(group) == _SENTENCES or (len(group) + 1) * lengths[place] > _WORDS):
+        is_full = len(group) == _SENTENCES or (len(group) + 1) * lengths[place] > _WORDS
+        if group and (is_full or lengths[place] > 2 * lengths[group[0]] + _NEAR):
             yield group
             group = []
         group.append(place)
