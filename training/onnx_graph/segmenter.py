@@ -14,4 +14,4 @@ def write_segmenter(graph: GraphBuilder, network: Segmenter) -> None:
     characters = time_major_ids(graph, graph.input("characters"))
     read = embedding(graph, characters, network.character_embedding)
     outputs = recurrent_encoder(graph, read, graph.input("lengths"), network.encoder)
-    graph.output("logits", linear(graph, time_major(graph, outputs), network.output))
+    graph.output("boundary_logits", linear(graph, time_major(graph, outputs), network.output))

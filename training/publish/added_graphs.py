@@ -21,7 +21,8 @@ from service.bundle.write import publish, staging_folder, write_examples, write_
 from service.errors import ParityFailed, UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
-from service.tasks.core.task import Array, Runner
+from service.tasks.core.task import Array, Runner, run_with_hidden
+from service.tasks.recorded import label_scores, recorded_embedding
 from training.config.recipe import parse_recipe
 from training.data.digests import changed_names
 from training.evaluation.task import Question
@@ -163,14 +164,27 @@ class _AddedGraphs:
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph once."""
-        return (self._added if graph in self._added.graphs else self._others).run(graph, feeds)
+        return self._runner_of(graph).run(graph, feeds)
+
+    def run_with_hidden(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """`run`, with every output of the graph."""
+        return run_with_hidden(self._runner_of(graph), graph, feeds)
+
+    def _runner_of(self, graph: str) -> Runner:
+        return self._added if graph in self._added.graphs else self._others
 
 
 @one_thread()
 def _answered_again(bundle: Bundle, example: Example, network: Network) -> Example:
-    runner = _AddedGraphs(network, OrtRunner(bundle, "cpu", threads=1))
-    found = answer(task_of(bundle), runner, example.inputs, example.parameters).model_dump(mode="json")
-    return replace(example, answer=kept(example.answer, found))
+    runner, task = _AddedGraphs(network, OrtRunner(bundle, "cpu", threads=1)), task_of(bundle)
+    found = answer(task, runner, example.inputs, example.parameters).model_dump(mode="json")
+    changes: dict[str, Any] = {"answer": kept(example.answer, found)}
+    if example.label_scores is not None:
+        scores = label_scores(bundle, task, runner, example.inputs, example.parameters)
+        changes["label_scores"] = kept(example.label_scores, scores)
+    if example.embedding is not None:
+        changes["embedding"] = kept(example.embedding, recorded_embedding(bundle, task, runner, example.inputs))
+    return replace(example, **changes)
 
 
 def kept(recorded: Any, found: Any) -> Any:

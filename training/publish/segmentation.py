@@ -41,9 +41,9 @@ Say = Callable[[str], None]
 _SIZE: Final = 96
 _CHARACTER_SIZE: Final = 48
 _DROPOUT: Final = 0.3
-_TRAINING: Final = TrainingConfig(
-    learning_rate=3e-3, weight_decay=0.01, warmup_steps=100, epochs=12, batch_size=32, clip_norm=5.0, threads=1
-)
+_TRAINING: Final = TrainingConfig(learning_rate=3e-3, weight_decay=0.01, batch_size=32, clip_norm=5.0, threads=1)
+#: Updates of the weights, whatever the size of the treebank: a small one is read more often.
+_UPDATES: Final = 1200
 #: Texts, or sentences, of dev in one batch.
 _SCORED_TOGETHER: Final = 32
 #: With less text than this a segmenter has nothing to learn from.
@@ -56,7 +56,7 @@ class NoSegmentation(UnrollError):
     """The bundle cannot be given a segmenter; the message says why."""
 
 
-def add_segmenter(path: Path, say: Say, epochs: int = _TRAINING.epochs) -> Path:
+def add_segmenter(path: Path, say: Say, updates: int = _UPDATES) -> Path:
     """Train a segmenter on the data of the parser in `path`, and publish the bundle again; its folder is returned.
 
     Raises:
@@ -79,7 +79,7 @@ def add_segmenter(path: Path, say: Say, epochs: int = _TRAINING.epochs) -> Path:
         raise NoSegmentation(f"{path}: train has {len(train)} sentences, at least {_MIN_SENTENCES} are needed")
     alphabet = segmenter_alphabet(raw.text)
     addition = Addition(
-        _trained(bundle, raw, alphabet, say, epochs),
+        _trained(bundle, raw, alphabet, say, updates),
         options.model_copy(update={"segmenter": segmenter_options(train)}),
         {SEGMENTER: alphabet},
         _questions(raw_dev),
@@ -101,10 +101,11 @@ def _parsed(records: Sequence[Record]) -> list[ParsedSentence]:
 
 
 @one_thread()
-def _trained(bundle: Bundle, raw: RawText, alphabet: TextTokenizer, say: Say, epochs: int) -> Segmenter:
+def _trained(bundle: Bundle, raw: RawText, alphabet: TextTokenizer, say: Say, updates: int) -> Segmenter:
     manifest = bundle.manifest
-    config = _TRAINING.model_copy(update={"epochs": epochs})
-    windows = SegmentationWindows(raw, alphabet, config.batch_size, manifest.training.seed)
+    windows = SegmentationWindows(raw, alphabet, _TRAINING.batch_size, manifest.training.seed)
+    epochs = -(-updates // len(windows.epoch(0)))
+    config = _TRAINING.model_copy(update={"epochs": epochs, "warmup_steps": updates // 10})
     say(f"learning to cut {len(raw.text):,} characters of {manifest.training.data[0].name} ...")
     torch.manual_seed(manifest.training.seed)
     network = Segmenter(_SIZE, _CHARACTER_SIZE, _DROPOUT, alphabet.vocabulary_size)

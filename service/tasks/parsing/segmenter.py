@@ -105,7 +105,9 @@ class Segmenter:
         for start in range(0, len(windows), _ROWS):
             batch = windows[start : start + _ROWS]
             spelled = [texts[window.row][window.first : window.last] for window in batch]
-            logits = runner.run(SEGMENTER, {"characters": pad_ids(spelled), "lengths": lengths_of(spelled)})["logits"]
+            logits = runner.run(SEGMENTER, {"characters": pad_ids(spelled), "lengths": lengths_of(spelled)})[
+                "boundary_logits"
+            ]
             for row, window in enumerate(batch):
                 kept = slice(window.kept - window.first, window.kept_to - window.first)
                 scores[window.row][window.kept : window.kept_to] = logits[row, kept]

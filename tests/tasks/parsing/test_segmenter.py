@@ -114,7 +114,7 @@ def test_scores_that_are_not_finite_are_told() -> None:
 
     def graph(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = by_rules(feeds)
-        outputs["logits"][feeds["lengths"] > 4] = np.nan
+        outputs["boundary_logits"][feeds["lengths"] > 4] = np.nan
         return outputs
 
     found = segmenter.cut(FunctionRunner(**{SEGMENTER: graph}), [segmenter.read("a b"), segmenter.read("abc def")])  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def test_long_sentences_are_cut_at_the_best_place() -> None:
 
     def graph(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = by_rules(feeds)
-        outputs["logits"][:, :, 2] += (feeds["characters"] == 4 + sorted(_alphabet()).index(";")) * 5.0
+        outputs["boundary_logits"][:, :, 2] += (feeds["characters"] == 4 + sorted(_alphabet()).index(";")) * 5.0
         return outputs
 
     assert words_of(text, words=12, graph=graph) == [[*"abcdefgh;"], [*"ijklmnopqrst"], [*"uv"]]

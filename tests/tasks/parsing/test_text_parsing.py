@@ -179,7 +179,7 @@ def test_scores_of_characters_that_are_not_finite_are_no_answer() -> None:
     """Neither a parse nor a vector."""
 
     def broken(feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return {"logits": by_rules(feeds)["logits"] * np.nan}
+        return {"boundary_logits": by_rules(feeds)["boundary_logits"] * np.nan}
 
     with pytest.raises(InferenceFailed, match="scores of characters that are not finite"):
         answered(["a b."], runner_of(**{SEGMENTER: broken}))

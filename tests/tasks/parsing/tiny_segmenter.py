@@ -31,14 +31,14 @@ def by_rules(feeds: Mapping[str, Array]) -> dict[str, Array]:
             goes_on = is_letter and place + 1 < length and int(ids[row, place + 1]) in _LETTERS
             kind = SENTENCE_END if ids[row, place] == _STOP else INSIDE if goes_on else TOKEN_END
             logits[row, place, kind] = 9.0
-    return {"logits": logits}
+    return {"boundary_logits": logits}
 
 
 def never_ending(feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Every character is inside a token."""
     logits = np.zeros((*feeds["characters"].shape, 3), dtype=np.float32)
     logits[:, :, INSIDE] = 9.0
-    return {"logits": logits}
+    return {"boundary_logits": logits}
 
 
 def segmenter_bundle(options: SegmenterOptions | None = None, words: int = 64) -> Bundle:

@@ -38,10 +38,10 @@ class Segmenter(Network):
     def graphs(self) -> dict[str, NetworkGraph]:
         """`segmenter`: characters and lengths -> logits of the classes of each character."""
         inputs = int64("characters", "batch", "time"), int64("lengths", "batch")
-        return {SEGMENTER: NetworkGraph(self._run, inputs, (float32("logits", "batch", "time", _CLASSES),))}
+        return {SEGMENTER: NetworkGraph(self._run, inputs, (float32("boundary_logits", "batch", "time", _CLASSES),))}
 
     def _run(self, feeds: Tensors) -> Tensors:
-        return {"logits": self.logits(feeds["characters"], feeds["lengths"])}
+        return {"boundary_logits": self.logits(feeds["characters"], feeds["lengths"])}
 
     def logits(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time]`, `[batch]` -> `[batch, time, classes]`; values beyond a length are undefined."""
