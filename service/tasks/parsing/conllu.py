@@ -12,8 +12,11 @@ _NONE: Final = "_"
 _JOINED: Final = "SpaceAfter=No"
 
 
-def answer_conllu(answer: Mapping[str, Any], sentence_id: str = "") -> str:
-    """All sentences of an answer, a block each; those of a text that was cut have `sentence_id` and a number as ids."""
+def answer_conllu(answer: Mapping[str, Any], sentence_id: str = "", is_numbered: bool = True) -> str:
+    """All sentences of an answer, a block each.
+
+    The ids of those of a text that was cut are `sentence_id` and a number, unless they are not to be numbered.
+    """
     tokens = answer["tokens"]
     if answer.get("sentences") is None:
         return conllu(tokens, sentence_id)
@@ -22,7 +25,7 @@ def answer_conllu(answer: Mapping[str, Any], sentence_id: str = "") -> str:
         first, end = sentence["first_token"], sentence["first_token"] + sentence["num_tokens"]
         own = [_moved(token, "head", first) for token in tokens[first:end]]
         ranges = [_moved(token, "first_token", first) for token in multiwords if first <= token["first_token"] < end]
-        name = f"{sentence_id}.{number}" if sentence_id else str(number)
+        name = ".".join(filter(None, (sentence_id, str(number)))) if is_numbered else ""
         blocks.append(conllu(own, name, ranges, tokens[end]["start"] if end < len(tokens) else None))
     return "".join(blocks)
 
