@@ -325,9 +325,10 @@ class SegmenterOptions(Strict):
 
     window: int = Field(default=400, ge=16, le=4096, description="characters that the graph reads at once")
     margin: int = Field(default=50, ge=1, le=1024, description="of a window, at each side, for context alone")
-    max_characters: int = Field(default=32_768, ge=1, description="of one text")
+    max_characters: int = Field(default=16_384, ge=1, description="of one text")
     expansions: dict[str, Words] = Field(default={}, description="token -> its words; one where its ending misleads")
     suffixes: dict[str, Words] = Field(default={}, description="end of a token -> the end of its first word, others")
+    abbreviations: tuple[str, ...] = Field(default=(), description="with their full stops, seldom ends of sentences")
     blanks_in_numbers: bool = Field(default=False, description="whether a number such as 10 000 may be one token")
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ def answered(client: TestClient, inputs: Any, **parameters: Any) -> dict[str, An
 
 
 def test_the_answer_has_all_sentences(client: TestClient) -> None:
-    """With their words, the multiword token, and CoNLL-U; the client reads it, and the model describes the parameter."""
+    """With their words, the multiword token, and CoNLL-U; the client reads it."""
     found = answered(client, TEXT, conllu=True)
     assert [token["text"] for token in found["tokens"]] == ["Ada", "lives", "de", "le", "mat.", "The", "cat", "hello"]
     assert found["sentences"] == [

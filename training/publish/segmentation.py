@@ -30,6 +30,7 @@ from training.fit.small_fit import fit_small
 from training.networks.parsing.segmenter import SEGMENTER, Segmenter
 from training.preprocessing.parsing.segmentation import (
     SegmentationWindows,
+    abbreviations,
     multiword_tables,
     segmenter_alphabet,
 )
@@ -93,7 +94,12 @@ def segmenter_options(train: Sequence[ParsedSentence]) -> SegmenterOptions:
     surfaces = [sentence.surface for sentence in train if sentence.surface is not None]
     tokens = (surface.text[start:end] for surface in surfaces for start, end, _ in surface.tokens)
     has_blanks = any(len(token.split()) > 1 for token in tokens)
-    return SegmenterOptions(expansions=tables.expansions, suffixes=tables.suffixes, blanks_in_numbers=has_blanks)
+    return SegmenterOptions(
+        expansions=tables.expansions,
+        suffixes=tables.suffixes,
+        abbreviations=abbreviations(train),
+        blanks_in_numbers=has_blanks,
+    )
 
 
 def _parsed(records: Sequence[Record]) -> list[ParsedSentence]:

@@ -24,6 +24,8 @@ _JOINER: Final = "\u200d"
 _MODIFIERS: Final = range(0x1F3FB, 0x1F400)
 #: Letters for flags, which come in pairs.
 _REGIONAL: Final = range(0x1F1E6, 0x1F200)
+#: Marks of other scripts, and those that they are like.
+_LIKE: Final = {"。": ".", "।": ".", "۔": ".", "、": ",", "،": ",", "؟": "?", "؛": ";"}
 #: Characters that are not in the alphabet and whose ids are remembered.
 _MAX_REMEMBERED: Final = 10_000
 
@@ -59,7 +61,7 @@ class Alphabet:
         return known
 
     def _like(self, character: str) -> int:
-        base = unicodedata.normalize("NFKD", character)[:1]
+        base = _LIKE.get(character) or unicodedata.normalize("NFKD", character)[:1]
         shape = "0" if base.isdecimal() else "a" if base.islower() else "A" if base.isupper() else ""
         return self._ids.get(base) or self._ids.get(shape) or UNK
 

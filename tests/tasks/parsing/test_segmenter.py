@@ -171,6 +171,26 @@ def test_multiword_tokens_are_expanded(text: str, words: tuple[str, ...], places
     )
 
 
+def test_abbreviations_keep_their_full_stops() -> None:
+    """Known ones are one word and end no sentence unless that is very likely, or a paragraph ends; initials may."""
+    options = SegmenterOptions(window=WINDOW, margin=MARGIN, abbreviations=("dr.", "u.s."))
+    assert words_of("Dr. No.", options=options) == [["Dr."], ["No", "."]]
+
+    def doubtful(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = by_rules(feeds)
+        outputs["boundary_logits"][:, :, 2] *= 0.1
+        return outputs
+
+    assert words_of("A Dr. No. B", options=options, graph=doubtful) == [["A", "Dr.", "No", "."], ["B"]]
+    assert words_of("A Dr.\n\nNo", options=options, graph=doubtful) == [["A", "Dr."], ["No"]]
+    assert words_of("u.s. a", options=options, graph=doubtful)[-1] == ["a"]
+
+
+def test_marks_of_other_scripts_end_sentences() -> None:
+    """They are read as the full stop that training knows; letters as letters of their kind."""
+    assert words_of("ab\u3002 \u0430\u0431 \u0964 c") == [["ab", "\u3002"], ["\u0430\u0431", "\u0964"], ["c"]]
+
+
 def test_a_limit_holds_with_multiword_tokens() -> None:
     """Words are counted, not tokens; a token with more words than the limit is one word."""
     assert [len(sentence.words) for sentence in cut("du du du", OPTIONS, words=4)] == [4, 2]

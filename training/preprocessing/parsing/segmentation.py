@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -32,6 +33,10 @@ _LINES, _PARAGRAPHS, _WRAPPED, _UNMARKED = 0.2, 0.2, 0.1, 0.1
 _LINE: Final = (50, 90)
 #: Endings are learned that were seen so often, and are of multiword tokens in this share of the tokens.
 _MIN_SUFFIX, _MIN_SHARE = 3, 0.7
+#: What whole tokens are learned from: so many occurrences, as one may be a slip of the writer.
+_MIN_SEEN: Final = 2
+#: In at most this share of its occurrences an abbreviation ends a sentence.
+_SELDOM: Final = 0.1
 #: Stands for what is before an ending.
 _ANY: Final = "-"
 
@@ -122,6 +127,27 @@ def _without_last_marks(ids: Array, classes: Array) -> tuple[Array, Array]:
     return np.delete(ids, ends), np.delete(classes, ends)
 
 
+def abbreviations(sentences: Iterable[ParsedSentence]) -> tuple[str, ...]:
+    """Tokens with a full stop, in lower case, that are seldom cut before it and seldom end a sentence."""
+    whole, cut, last = Counter[str](), Counter[str](), Counter[str]()
+    for sentence in sentences:
+        forms = [form.lower() for form, _ in _tokens(sentence)]
+        whole.update(form for form in forms if _has_stop(form))
+        cut.update(form + "." for form, after in pairwise(forms) if after == ".")
+        last.update(forms[-1:])
+    return tuple(
+        sorted(
+            form
+            for form, count in whole.items()
+            if count >= _MIN_SEEN and last[form] <= _SELDOM * count and count >= _MIN_SHARE * (count + cut[form])
+        )
+    )
+
+
+def _has_stop(form: str) -> bool:
+    return form.endswith(".") and any(map(str.isalpha, form))
+
+
 class MultiwordTables(NamedTuple):
     """Tables of multiword tokens, as in `SegmenterOptions`."""
 
@@ -138,7 +164,11 @@ def multiword_tables(sentences: Iterable[ParsedSentence]) -> MultiwordTables:
     likeliest = {form: min(found, key=lambda words: (-found[words], words)) for form, found in counts.items()}
     suffixes = _suffixes(counts, likeliest)
     by_suffix = MultiwordTokens({}, suffixes)
-    expansions = {form: words for form, words in sorted(likeliest.items()) if by_suffix.words(form) != words}
+    expansions = {
+        form: words
+        for form, words in sorted(likeliest.items())
+        if by_suffix.words(form) != words and (len(words) == 1 or counts[form][words] >= _MIN_SEEN)
+    }
     return MultiwordTables(expansions, suffixes)
 
 
