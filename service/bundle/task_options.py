@@ -303,16 +303,15 @@ class TranscriptionOptions(OptionsOfTask):
 HeadEncoding = Annotated[str, Field(pattern=r"^(ROOT|.+:[+-][1-9][0-9]{0,3})$")]
 
 
-#: An edit script: how many characters to take off the end of a word, and those to add.
-EditScript = Annotated[str, Field(pattern=r"^[0-9]{1,4}-\S*$")]
+#: An edit script: how many characters to take off the end of a word, and those to add; `l`, `t` change its case before.
+EditScript = Annotated[str, Field(pattern=r"^[lt]?[0-9]{1,4}-\S*$")]
 
 
 class LemmatizerOptions(Strict):
-    """How a parser finds lemmas: a table of words, and the graphs `lemma_encoder` and `lemma_decoder` for others."""
+    """How a parser finds lemmas: a table of words, whose edit scripts other words share by their endings."""
 
-    max_characters: int = Field(default=32, ge=1, le=256, description="longer words are their own lemmas")
     table: dict[str, dict[EditScript, str]] = Field(
-        default_factory=dict, description="tag -> edit script such as 3-y -> words, separated by blanks"
+        description="tag -> edit script such as 3-y -> words, separated by blanks"
     )
 
 
@@ -367,9 +366,8 @@ class ParsingOptions(OptionsOfTask):
     @property
     def required_graphs(self) -> tuple[str, ...]:
         of_relations = ("relations",) if self.decoder == "biaffine" else ()
-        of_lemmas = ("lemma_encoder", "lemma_decoder") if self.lemmatizer is not None else ()
         of_text = ("segmenter",) if self.segmenter is not None else ()
-        return (*self.graphs, *of_relations, *of_lemmas, *of_text)
+        return (*self.graphs, *of_relations, *of_text)
 
     @model_validator(mode="after")
     def _names_fit(self) -> ParsingOptions:

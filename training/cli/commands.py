@@ -212,7 +212,9 @@ def export(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
-    lemmas: Annotated[bool, typer.Option("--lemmas", help="Train lemmas for a parser's bundle; add them.")] = False,
+    lemmas: Annotated[
+        bool, typer.Option("--lemmas", help="Add lemmas to the bundle of a parser that was published without them.")
+    ] = False,
     segmenter: Annotated[
         bool, typer.Option("--segmenter", help="Train the cutting of raw text for a parser's bundle; add it.")
     ] = False,
@@ -232,7 +234,9 @@ def export(
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
 
-    Let a parser give lemmas, or cut raw text: unroll export --lemmas models/parse-en/1, or --segmenter
+    Let a parser give the lemmas of its treebank, all else unchanged: unroll export --lemmas models/parse-en/1
+
+    Let it cut raw text into sentences and words, too: unroll export --segmenter models/parse-en/1
 
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
     """

@@ -10,7 +10,6 @@ from training.networks.forecaster import Forecaster
 from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
-from training.networks.parsing.lemmatizer import LEMMA_DECODER, LEMMA_ENCODER, Lemmatizer
 from training.networks.parsing.parser import Parser
 from training.networks.parsing.segmenter import SEGMENTER, Segmenter
 from training.networks.signal_classifier import SignalClassifier
@@ -23,7 +22,6 @@ from training.networks.visual.video_captioner import VideoCaptioner
 from training.onnx_graph.classifier import write_classifier
 from training.onnx_graph.forecaster import write_forecaster
 from training.onnx_graph.language_model import write_prompt, write_step
-from training.onnx_graph.lemmatizer import write_lemma_decoder, write_lemma_encoder
 from training.onnx_graph.parser import write_parser, write_relations
 from training.onnx_graph.parts.builder import GraphBuilder, Graphs
 from training.onnx_graph.segmenter import write_segmenter
@@ -47,7 +45,6 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     Transcriber: {"encoder": write_transcriber},
     Transducer: {"encoder": write_transducer_encoder, "predictor": write_predictor, "joint": write_joint},
     Parser: {"parser": write_parser, "relations": write_relations},
-    Lemmatizer: {LEMMA_ENCODER: write_lemma_encoder, LEMMA_DECODER: write_lemma_decoder},
     Segmenter: {SEGMENTER: write_segmenter},
     LanguageModel: {"prompt": write_prompt, "step": write_step},
 }

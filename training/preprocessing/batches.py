@@ -69,25 +69,6 @@ class ParsingBatch(Batch):
 
 
 @dataclass(frozen=True)
-class LemmaBatch(Batch):
-    """`characters` of words `[batch, time]`, `lengths` and `tags` `[batch]`; `letters` and `targets` `[batch, steps]`.
-
-    `letters` are those of the lemmas after BOS, `targets` the same before EOS.
-    """
-
-    characters: Tensor
-    lengths: Tensor
-    tags: Tensor
-    letters: Tensor
-    targets: Tensor
-
-    @property
-    def num_terms(self) -> int:
-        """One per character of a lemma, its end included."""
-        return int(self.targets.count_nonzero())
-
-
-@dataclass(frozen=True)
 class SegmentationBatch(Batch):
     """`characters` of windows of a text and their `classes` `[batch, time]`, `NO_LABEL` for padding; `lengths`."""
 

@@ -1,6 +1,6 @@
-"""Add the graphs of a further network to a published bundle, whose own graphs stay as they are.
+"""Add options, and the graphs of a further network, to a published bundle, whose own graphs stay as they are.
 
-The further network shares no weights with those of the bundle: no file of a graph or of a tokenizer that was there may
+A further network shares no weights with those of the bundle: no file of a graph or of a tokenizer that was there may
 change, nor any of their outputs in any bit, and `verify` must pass with the new graphs.
 """
 
@@ -40,19 +40,22 @@ from training.publish.verify import TOLERANCE, stores_half, verify_bundle
 
 @dataclass(frozen=True)
 class Addition:
-    """What is added to a bundle: a trained network, the bundle's options with its own, tokenizers by their roles.
+    """What is added to a bundle: a trained network, if any; the bundle's options with its own; tokenizers by role.
 
     The answers to `questions` become further examples.
+
+    `keys` are those of `[network]` with which a recipe asks for the same; the manifest's recipe gets them.
     """
 
-    network: Network
+    network: Network | None
     options: TaskOptions
     tokenizers: Mapping[str, TextTokenizer] = field(default_factory=dict)
+    keys: Mapping[str, Any] = field(default_factory=dict)
     questions: Sequence[Question] = ()
 
 
 def add_graphs(bundle: Bundle, addition: Addition, score: Callable[[Bundle], Sequence[Score]]) -> Path:
-    """Publish a bundle again with the graphs of a further network; its folder is returned.
+    """Publish a bundle again with what is added; its folder is returned.
 
     Weights are rounded to half precision where the bundle stores it. The recorded examples are answered again: what
     agrees with the recorded answer stays as it was recorded, and what is new has the numbers of torch.
@@ -64,7 +67,9 @@ def add_graphs(bundle: Bundle, addition: Addition, score: Callable[[Bundle], Seq
         ParityFailed: a file or an output would change, or a check of `verify` fails; the bundle stays as it was.
         ValueError: the bundle has a graph or a tokenizer of that name already.
     """
-    network = round_to_half(addition.network) if stores_half(bundle) else addition.network
+    network = addition.network
+    if network is not None and stores_half(bundle):
+        network = round_to_half(network)
     addition = replace(addition, network=network)
     _require_free_names(bundle.manifest, addition)
     models_root = bundle.path.resolve().parents[1]
@@ -98,7 +103,7 @@ def data_of(bundle: Bundle) -> RunData:
 
 def _require_free_names(manifest: Manifest, addition: Addition) -> None:
     for kind, taken, new in (
-        ("graph", manifest.graphs.keys(), addition.network.graphs().keys()),
+        ("graph", manifest.graphs.keys(), addition.network.graphs().keys() if addition.network else set()),
         ("tokenizer", manifest.tokenizers.keys(), addition.tokenizers.keys()),
     ):
         if twice := sorted(taken & new):
@@ -109,14 +114,19 @@ def _write(staged: Path, bundle: Bundle, addition: Addition) -> None:
     """Write graphs, tokenizers, options and answers into a copy of the bundle."""
     manifest, network = bundle.manifest, addition.network
     graphs, tokenizers = dict(manifest.graphs), dict(manifest.tokenizers)
-    for name, graph in network_graphs(network, stores_half(bundle)).items():
+    added = {} if network is None else network_graphs(network, stores_half(bundle))
+    for name, graph in added.items():
         graphs[name] = graph.spec(f"{name}.onnx")
         (staged / graphs[name].file).write_bytes(serialized(graph.model()))
     for role, tokenizer in addition.tokenizers.items():
         tokenizers[role] = f"tokenizer_{role}.json"
         tokenizer.save(staged / tokenizers[role])
-    size = sum(parameter.numel() for parameter in network.parameters())
-    training = manifest.training.model_copy(update={"parameters": manifest.training.parameters + size})
+    size = 0 if network is None else sum(parameter.numel() for parameter in network.parameters())
+    config = dict(manifest.training.config)
+    if addition.keys:
+        config["network"] = {**config.get("network", {}), **addition.keys}
+    facts = {"parameters": manifest.training.parameters + size, "config": config}
+    training = manifest.training.model_copy(update=facts)
     changes = {"options": addition.options, "graphs": graphs, "tokenizers": tokenizers, "training": training}
     write_manifest(staged, manifest.model_copy(update=changes))
     extended = load_bundle(staged)
@@ -134,7 +144,9 @@ def _require_same_files(before: Bundle, staged: Path) -> None:
             raise ParityFailed(staged, f"{file} would change")
 
 
-def _prove(staged: Path, before: Parity | None, network: Network, score: Callable[[Bundle], Sequence[Score]]) -> None:
+def _prove(
+    staged: Path, before: Parity | None, network: Network | None, score: Callable[[Bundle], Sequence[Score]]
+) -> None:
     """Verify and score the staged bundle, and write both into manifest and card."""
     report = verify_bundle(staged, network)
     if not report.passed:
@@ -175,8 +187,8 @@ class _AddedGraphs:
 
 
 @one_thread()
-def _answered_again(bundle: Bundle, example: Example, network: Network) -> Example:
-    runner, task = _AddedGraphs(network, OrtRunner(bundle, "cpu", threads=1)), task_of(bundle)
+def _answered_again(bundle: Bundle, example: Example, network: Network | None) -> Example:
+    runner, task = _runner_with(bundle, network), task_of(bundle)
     found = answer(task, runner, example.inputs, example.parameters).model_dump(mode="json")
     changes: dict[str, Any] = {"answer": kept(example.answer, found)}
     if example.label_scores is not None:
@@ -185,6 +197,12 @@ def _answered_again(bundle: Bundle, example: Example, network: Network) -> Examp
     if example.embedding is not None:
         changes["embedding"] = kept(example.embedding, recorded_embedding(bundle, task, runner, example.inputs))
     return replace(example, **changes)
+
+
+def _runner_with(bundle: Bundle, network: Network | None) -> Runner:
+    """A runner of the bundle, on torch for the graphs of the network."""
+    runner = OrtRunner(bundle, "cpu", threads=1)
+    return runner if network is None else _AddedGraphs(network, runner)
 
 
 def kept(recorded: Any, found: Any) -> Any:

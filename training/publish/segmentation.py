@@ -26,7 +26,7 @@ from training.evaluation.parsing.raw_text_cuts import RULES
 from training.evaluation.parsing.raw_text_evaluation import raw_scores, rule_scores
 from training.evaluation.task import Question
 from training.evaluation.torch_runner import one_thread
-from training.fit.small_fit import fit_small
+from training.fit.trainer import fit_small
 from training.networks.parsing.segmenter import SEGMENTER, Segmenter
 from training.preprocessing.parsing.segmentation import (
     SegmentationWindows,
@@ -83,7 +83,7 @@ def add_segmenter(path: Path, say: Say, updates: int = _UPDATES) -> Path:
         _trained(bundle, raw, alphabet, say, updates),
         options.model_copy(update={"segmenter": segmenter_options(train)}),
         {SEGMENTER: alphabet},
-        _questions(raw_dev),
+        questions=_questions(raw_dev),
     )
     return add_graphs(bundle, addition, partial(_scores, dev=dev, say=say))
 

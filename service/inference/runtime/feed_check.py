@@ -21,10 +21,7 @@ ID_INPUTS: dict[str, tuple[str, ...]] = {
     "characters": ("characters",),
     "tokens": ("source", "text"),
     "token": ("target", "text"),
-    "letter": ("characters",),
 }
-#: Ids of the manifest's labels.
-TAGS = "tags"
 LENGTHS = "lengths"
 TIME_AXIS = "time"
 
@@ -42,8 +39,7 @@ def id_limits(bundle: Bundle, graph: str = "") -> dict[str, int]:
         return dict.fromkeys(ID_INPUTS, sizes[graph])
     found = {name: [sizes[role] for role in roles if role in sizes][:1] for name, roles in ID_INPUTS.items()}
     own = [] if graph else [sizes[name] for name in bundle.manifest.graphs if name in sizes]
-    of_labels = {TAGS: len(bundle.manifest.labels)} if bundle.manifest.labels else {}
-    return {name: min(known + own) for name, known in found.items() if known} | of_labels
+    return {name: min(known + own) for name, known in found.items() if known}
 
 
 class FeedCheck:

@@ -155,8 +155,6 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput | TextOutput]):
         """The words of one sentence. Raises InferenceFailed if a score is not finite."""
         if not output.is_finite:
             raise InferenceFailed("the model computed scores of tags, heads or relations that are not finite numbers")
-        if output.lemmas is not None and None in output.lemmas:
-            raise InferenceFailed("the model computed probabilities of a lemma that are not finite numbers")
         tokens = [self._token(example, output, word) for word in range(example.length)]
         for token, (start, end) in zip(tokens, places, strict=True):
             token["start"], token["end"] = start, end

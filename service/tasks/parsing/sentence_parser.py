@@ -16,7 +16,7 @@ from service.tasks.core.probabilities import DoubleArray, log_softmax, most_prob
 from service.tasks.core.sentence import Sentence, SentenceReader
 from service.tasks.core.task import Array, Runner
 from service.tasks.parsing.head_encoding import HeadEncodings
-from service.tasks.parsing.lemmatizer import Lemmatizer, TaggedWord
+from service.tasks.parsing.lemmatizer import Lemmatizer
 from service.tasks.parsing.segmenter import RawText
 from service.tasks.parsing.spanning_tree import maximum_spanning_tree
 
@@ -53,7 +53,7 @@ class ParsingOutput(NamedTuple):
     features: list[int] | None
     is_finite: bool
     hidden: FloatArray | None = None
-    lemmas: list[str | None] | None = None
+    lemmas: list[str] | None = None
 
 
 class SentenceParser:
@@ -62,11 +62,12 @@ class SentenceParser:
     def __init__(self, bundle: Bundle, options: ParsingOptions, reader: SentenceReader[ParsingExample]) -> None:
         self._options = options
         self._reader = reader
+        self._labels = bundle.manifest.labels
         self._encodings = HeadEncodings(bundle.manifest.labels, options.offsets) if options.offsets else None
         names = options.relations
         self._root = names.index(ROOT_RELATION) if ROOT_RELATION in names and len(names) > 1 else None
         lemmatizer = options.lemmatizer
-        self._lemmatizer = Lemmatizer(bundle, lemmatizer) if lemmatizer is not None else None
+        self._lemmatizer = Lemmatizer(lemmatizer.table) if lemmatizer is not None else None
 
     def parse(self, runner: Runner, examples: Sequence[ParsingExample]) -> list[ParsingOutput]:
         """The tree of each sentence, all in one run of each graph. Raises InferenceFailed."""
@@ -80,7 +81,6 @@ class SentenceParser:
         logits = self._relation_logits(runner, outputs, trees, lengths)
         relations = [self._relations(logits[row], heads) for row, (heads, _) in enumerate(trees)]
         is_finite = self._finite(outputs, lengths, logits)
-        lemmas = self._lemmas(runner, examples, tags)
         return [
             ParsingOutput(
                 tags[row],
@@ -89,19 +89,16 @@ class SentenceParser:
                 features[row].ids if features else None,
                 is_finite[row],
                 vectors[row],
-                lemmas[row],
+                self._lemmas(examples[row].words, tags[row].ids),
             )
             for row, (heads, scores) in enumerate(trees)
         ]
 
-    def _lemmas(
-        self, runner: Runner, examples: Sequence[ParsingExample], tags: Sequence[Chosen]
-    ) -> Sequence[list[str | None] | None]:
-        """The lemma of each word, given its tag; None for a bundle that has none to give."""
+    def _lemmas(self, words: Sequence[str], tag_ids: Sequence[int]) -> list[str] | None:
+        """The lemma of each word, given its tag; None for a bundle that gives none."""
         if self._lemmatizer is None:
-            return [None] * len(examples)
-        pairs = [zip(example.words, row.ids, strict=True) for example, row in zip(examples, tags, strict=True)]
-        return self._lemmatizer.lemmas(runner, [[TaggedWord(word, tag) for word, tag in row] for row in pairs])
+            return None
+        return [self._lemmatizer.lemma(word, self._labels[tag]) for word, tag in zip(words, tag_ids, strict=True)]
 
     def _arc_scores(self, outputs: dict[str, Array], row: int, tag_ids: list[int]) -> Array:
         """`[words, words + 1]`: the score of each word's candidate heads; finite."""

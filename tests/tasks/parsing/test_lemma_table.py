@@ -1,4 +1,4 @@
-"""The table of lemmas: edit scripts, and look-up by word, case and tag."""
+"""The table of lemmas and its edit scripts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.tasks.parsing.lemma_table import KnownLemmas, edit_script, edited
-
-TABLE = {"NOUN": {"3-y": "cities", "0-": "may wind"}, "VERB": {"4-go": "went", "0-": "may"}, "PROPN": {"0-": "May"}}
+from service.tasks.parsing.lemma_table import edit_script, edited, general_script, num_removed, read_table
 
 
 @given(st.text(max_size=8), st.text(max_size=8))
@@ -25,18 +23,29 @@ def test_what_is_no_script_for_a_word_is_refused(script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "tag", "lemma"),
+    ("word", "lemma", "script"),
     [
-        ("cities", "NOUN", "city"),
-        ("Cities", "NOUN", "city"),
-        ("went", "VERB", "go"),
-        ("May", "PROPN", "May"),
-        ("May", "VERB", "may"),
-        ("wind", "VERB", "wind"),
-        ("Wind", "VERB", None),
-        ("towns", "NOUN", None),
+        ("Cities", "city", "l3-y"),
+        ("PARIS", "Paris", "t0-"),
+        ("McDonalds", "McDonald", "1-"),
+        ("went", "go", "l4-go"),
     ],
 )
-def test_words_are_found_by_tag_then_in_lower_case_then_with_any_tag(word: str, tag: str, lemma: str | None) -> None:
-    """A name differs from a word by its capital; a word in another case with another tag is unknown."""
-    assert KnownLemmas(TABLE).find(word, tag) == lemma
+def test_a_general_script_holds_for_words_in_other_cases(word: str, lemma: str, script: str) -> None:
+    """Lower case where the lemma has it, else the first letter alone in upper case where that is shorter."""
+    assert general_script(word, lemma) == script
+    assert edited(word, script) == lemma
+    assert num_removed(script) == len(word) - len(edited(word, script[: script.index("-") + 1]))
+
+
+def test_a_table_is_read_by_word_and_tag() -> None:
+    """A word that is another part of speech too has an entry for each; a lemma without a character is refused."""
+    table = {"NOUN": {"3-y": "cities", "0-": "may wind"}, "VERB": {"0-": "may"}}
+    assert read_table(table) == {
+        ("cities", "NOUN"): "city",
+        ("may", "NOUN"): "may",
+        ("wind", "NOUN"): "wind",
+        ("may", "VERB"): "may",
+    }
+    with pytest.raises(ValueError, match="the lemma of 'may' with the tag VERB is empty"):
+        read_table({"VERB": {"3-": "may"}})

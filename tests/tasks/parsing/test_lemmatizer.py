@@ -1,111 +1,113 @@
-"""Lemmas: the table, the network for other words, what it is not asked, and bounds."""
+"""Lemmas: look-up in the table, other words by their ends, and what keeps its form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from service.bundle.task_options import LemmatizerOptions, ParsingOptions
-from service.bundle.tokenizer import EOS
-from service.tasks.core.task import Array
-from service.tasks.parsing.lemmatizer import LEMMA_DECODER, LEMMA_ENCODER, MORE_CHARACTERS, Lemmatizer, TaggedWord
-from tests.tasks.builders import FunctionRunner, parsing_bundle
+from service.bundle.task_options import LemmatizerOptions
+from service.tasks.parsing.lemmatizer import Lemmatizer
 
-Graph = Callable[[Mapping[str, Array]], dict[str, Array]]
-OPTIONS = LemmatizerOptions(max_characters=12, table={"NOUN": {"1-": "cabs"}})
-#: The alphabet of `parsing_bundle`: a to h have the ids from 4 on.
-ALPHABET = 12
-
-
-def encoder(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Keeps the characters; the state is the number of steps done."""
-    batch, time = feeds["characters"].shape
-    memory = np.zeros((batch, time, 1), dtype=np.float32)
-    return {"memory": memory, "memory_keys": memory, "next_hidden": np.zeros((1, batch, 1), dtype=np.float32)}
-
-
-def without_last(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Copies all characters of a word but the last."""
-    place = feeds["hidden"][0, :, 0].astype(int)
-    scores = np.zeros((len(place), ALPHABET), dtype=np.float32)
-    for row, length in enumerate(feeds["lengths"]):
-        scores[row, feeds["characters"][row, place[row]] if place[row] < length - 1 else EOS] = 1.0
-    return {"probabilities": scores, "next_hidden": feeds["hidden"] + 1}
+#: Verbs with doubled consonants and without, names, and words that are two parts of speech.
+TABLE = {
+    "NOUN": {"0-": "bomb cat may", "1-": "cats dogs maps bees", "3-y": "cities ladies"},
+    "VERB": {
+        "0-": "call may miss",
+        "2-": "called missed walked",
+        "3-": "stopped planned dropped",
+        "4-go": "went",
+        "4-": "stopping planning",
+        "3-e": "making",
+    },
+    "PROPN": {"0-": "May Paris Rome", "4-aris": "PARIS"},
+}
 
 
-def endless(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Writes `a` for ever; special tokens are likelier, and are never written."""
-    scores = np.full((len(feeds["letter"]), ALPHABET), 0.9, dtype=np.float32)
-    scores[:, EOS:] = 0.0
-    scores[:, EOS + 1] = 0.1
-    return {"probabilities": scores, "next_hidden": feeds["hidden"]}
-
-
-def not_finite_for_long_words(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    outputs = without_last(feeds)
-    outputs["probabilities"][feeds["lengths"] > 3] = np.nan
-    return outputs
-
-
-def lemmas_of(*words: str, decoder: Graph = without_last) -> tuple[list[str | None], FunctionRunner]:
-    """The lemmas of one sentence, and the runner that was used."""
-    runner = FunctionRunner(**{LEMMA_ENCODER: encoder, LEMMA_DECODER: decoder})
-    bundle = parsing_bundle(("a",), ("NOUN", "VERB"), ("root",), lemmatizer=OPTIONS)
-    (found,) = Lemmatizer(bundle, OPTIONS).lemmas(runner, [[TaggedWord(word, 0) for word in words]])
-    return found, runner
-
-
-def test_the_table_is_asked_before_the_network() -> None:
-    """A word of the table costs no run; another that comes twice is decoded once, in one batch with the rest."""
-    found, runner = lemmas_of("cabs", "Cabs")
-    assert (found, runner.calls) == (["cab", "cab"], [])
-    found, runner = lemmas_of("bead", "cabs", "bed", "bead")
-    assert found == ["bea", "cab", "be", "bea"]
-    encoded = [feeds["lengths"].tolist() for graph, feeds in runner.calls if graph == LEMMA_ENCODER]
-    assert encoded == [[3, 4]]
+@pytest.fixture(scope="module")
+def lemmatizer() -> Lemmatizer:
+    return Lemmatizer(TABLE)
 
 
 @pytest.mark.parametrize(
-    "word", ["3", "b3d", "bad.cab", "http://cab", "b@d", "😀", "bäd", "xyz", "-", "a" * 13, "c" * 10_000]
+    ("word", "tag", "lemma"),
+    [
+        ("cities", "NOUN", "city"),
+        ("Cities", "NOUN", "city"),
+        ("went", "VERB", "go"),
+        ("May", "PROPN", "May"),
+        ("May", "VERB", "may"),
+        ("went", "NOUN", "go"),
+    ],
 )
-def test_what_the_network_was_not_made_for_keeps_its_form(word: str) -> None:
-    """Numbers, addresses, signs, characters that training has not seen, long words: no graph is run."""
-    found, runner = lemmas_of(word)
-    assert (found, runner.calls) == ([word], [])
+def test_words_are_found_by_tag_then_in_lower_case_then_with_any_tag(
+    word: str, tag: str, lemma: str, lemmatizer: Lemmatizer
+) -> None:
+    """A name differs from a word by its capital; a word with a tag that it never had has another one's lemma."""
+    assert lemmatizer.lemma(word, tag) == lemma
 
 
-def test_a_network_that_finds_no_end_is_stopped() -> None:
-    """The steps are bounded by the longest word; the lemma is then the word, whatever it is decoded with."""
-    found, runner = lemmas_of("bed", "bead", decoder=endless)
-    assert found == ["bed", "bead"]
-    assert sum(graph == LEMMA_DECODER for graph, _ in runner.calls) == 4 + MORE_CHARACTERS + 1
+@pytest.mark.parametrize(
+    ("word", "tag", "lemma"),
+    [
+        ("Babies", "NOUN", "baby"),
+        ("flipped", "VERB", "flip"),
+        ("talked", "VERB", "talk"),
+        ("skipping", "VERB", "skip"),
+        ("bombed", "VERB", "bomb"),
+        ("rooms", "NOUN", "room"),
+        ("rooms", "PROPN", "rooms"),
+        ("ROME", "PROPN", "Rome"),
+        ("mad-cats", "NOUN", "mad-cat"),
+    ],
+)
+def test_other_words_change_as_those_that_end_alike(word: str, tag: str, lemma: str, lemmatizer: Lemmatizer) -> None:
+    """A doubled consonant goes, one that belongs to a known lemma stays, and each tag has its own endings."""
+    assert lemmatizer.lemma(word, tag) == lemma
 
 
-def test_a_network_that_writes_nothing_leaves_the_word() -> None:
-    """A word of one letter, of which this network would write none."""
-    assert lemmas_of("b")[0] == ["b"]
+@pytest.mark.parametrize(
+    "word",
+    [
+        "3",
+        "1,100.50",
+        "cats3",
+        "info@cats.com",
+        "https://cats.com/dogs",
+        "www.cats",
+        "#cats",
+        "a/cats",
+        "😀",
+        "-",
+        "cats.",
+    ],
+)
+@pytest.mark.parametrize("tag", ["NOUN", "VERB", "unheard"])
+def test_what_is_not_made_of_letters_keeps_its_form(word: str, tag: str, lemmatizer: Lemmatizer) -> None:
+    """Numbers, addresses, tags of networks, signs, whatever their part of speech."""
+    assert lemmatizer.lemma(word, tag) == word
 
 
-def test_a_word_has_the_same_lemma_alone_and_with_others() -> None:
-    """More words than one run takes, of all lengths."""
-    words = [("abcdefgh" * 2)[start : start + size] for start in range(8) for size in range(2, 9)] * 3
-    words += [first + second + third for first in "abcdefgh" for second in "abcdefgh" for third in "abc"]
-    together, runner = lemmas_of(*words)
-    assert together == [lemmas_of(word)[0][0] for word in words] == [word[:-1] for word in words]
-    assert sum(graph == LEMMA_ENCODER for graph, _ in runner.calls) == 2
+@pytest.mark.parametrize("word", ["кошки", "Привет", "日本語", "犬", "γάτες", "x", "Ж"])
+def test_words_whose_last_letter_is_new_keep_their_form(word: str, lemmatizer: Lemmatizer) -> None:
+    """Other scripts, and single letters: nothing is known of how they end."""
+    assert lemmatizer.lemma(word, "VERB") == word
 
 
-def test_a_word_without_finite_numbers_has_no_lemma() -> None:
-    """The other words of the batch keep theirs."""
-    assert lemmas_of("bed", "bead", decoder=not_finite_for_long_words)[0] == ["be", None]
+def test_something_of_a_word_is_always_left(lemmatizer: Lemmatizer) -> None:
+    """An ending that is the whole word is not taken off; a tag without words leaves every word."""
+    assert lemmatizer.lemma("ed", "VERB") == "ed"
+    assert lemmatizer.lemma("s", "NOUN") == "s"
+    assert lemmatizer.lemma("trees", "unheard") == "trees"
+
+
+def test_long_words_are_changed_like_others(lemmatizer: Lemmatizer) -> None:
+    """Only the end is looked at, so their length does not matter."""
+    assert lemmatizer.lemma("q" * 200 + "ies", "NOUN") == "q" * 200 + "y"
+    assert lemmatizer.lemma("ж" * 100_000, "NOUN") == "ж" * 100_000
 
 
 def test_a_table_has_edit_scripts() -> None:
-    """Another key is refused when a manifest is read; a parser with lemmas needs the graphs that write them."""
+    """Another key is refused when a manifest is read; a parser may have none."""
     with pytest.raises(ValidationError, match="String should match pattern"):
         LemmatizerOptions(table={"NOUN": {"y": "cities"}})
-    options = ParsingOptions(relations=("root",), lemmatizer=OPTIONS)
-    assert options.required_graphs == ("parser", "relations", LEMMA_ENCODER, LEMMA_DECODER)
+    assert Lemmatizer({}).lemma("Cities", "NOUN") == "Cities"

@@ -25,8 +25,8 @@ from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, listed
 
 _LEMMA_LIMIT: Final = (
-    "- Lemmas were learned after the parser, by `unroll export --lemmas`. A word that train lacks is its own lemma if "
-    "it is long, or made of anything but letters, hyphens and apostrophes."
+    "- Lemmas come from a table of train. Of a word that it lacks the end is changed as those of words that end alike; "
+    "changes at its beginning are not known, and what is not made of letters is its own lemma."
 )
 
 

@@ -1,24 +1,22 @@
-"""Words with their parts of speech and lemmas: the table of those in train, and batches of them for a lemmatizer."""
+"""Words of train with their parts of speech and lemmas, and the table of them that a bundle has."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-import torch
-
-from service.bundle.padding import pad_ids
-from service.bundle.tokenizer import BOS, EOS, UNK, TextTokenizer
-from service.tasks.parsing.lemma_table import edit_script
-from service.tasks.parsing.lemmatizer import MORE_CHARACTERS, is_readable
+from service.errors import UnrollError
+from service.tasks.parsing.lemma_table import LemmaTable, edit_script
 from training.data.readers.treebanks.lemmas import LemmaType, words_with_lemmas
 from training.data.records import ParsedSentence
-from training.preprocessing.batches import LemmaBatch
-from training.preprocessing.batching import Bucketed, Order, ids_tensor, lengths_tensor
 
-#: With fewer words than this that have a lemma, a lemmatizer has nothing to learn from.
+#: With fewer words than this that have a lemma, there is nothing to learn from.
 MIN_LEMMAS: Final = 100
+
+
+class NoLemmas(UnrollError):
+    """A parser cannot be given lemmas; the message says why."""
 
 
 #: How often each lemma was seen, by word and part of speech.
@@ -60,46 +58,36 @@ def lemma_table(counts: LemmaCounts) -> dict[str, dict[str, str]]:
     return {tag: {script: " ".join(words) for script, words in table[tag].items()} for tag in tags}
 
 
+def table_lines(table: LemmaTable) -> tuple[str, ...]:
+    """A table as lines of a part of speech, an edit script, and words; a run folder keeps it so."""
+    return tuple(f"{tag} {script} {words}" for tag, scripts in table.items() for script, words in scripts.items())
+
+
+def table_of(lines: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The table of `table_lines`."""
+    table: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for line in lines:
+        tag, script, words = line.split(" ", 2)
+        table[tag][script] = words
+    return dict(table)
+
+
+def has_lemmas(sentences: Iterable[ParsedSentence]) -> bool:
+    """Whether enough words have a lemma to learn from."""
+    return _num_lemmas(sentences) >= MIN_LEMMAS
+
+
+def require_lemmas(sentences: Iterable[ParsedSentence]) -> None:
+    """Raises NoLemmas if too few words have a lemma to learn from."""
+    found = _num_lemmas(sentences)
+    if found < MIN_LEMMAS:
+        what = f"{found} words of train have a lemma" if found else "no word of train has a lemma"
+        raise NoLemmas(f"{what}, at least {MIN_LEMMAS} are needed; they stand in column 3 of CoNLL-U")
+
+
+def _num_lemmas(sentences: Iterable[ParsedSentence]) -> int:
+    return sum(1 for _ in words_with_lemmas(sentences))
+
+
 def _most_frequent(found: Counter[str]) -> str:
     return min(found, key=lambda lemma: (-found[lemma], lemma))
-
-
-class LemmaSet(Bucketed):
-    """Types as batches: those that the network can read, and whose lemma it can write."""
-
-    def __init__(
-        self,
-        types: Iterable[LemmaType],
-        characters: TextTokenizer,
-        labels: Sequence[str],
-        max_characters: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        number = {label: index for index, label in enumerate(labels)}
-        read = [each for each in types if each.tag in number and _is_writable(each, characters, max_characters)]
-        super().__init__([len(each.word) for each in read], batch_size, seed)
-        self._words = [characters.encode_characters(each.word, max_characters) for each in read]
-        self._tags = [number[each.tag] for each in read]
-        self._lemmas = [characters.encode_characters(each.lemma, len(each.lemma)) for each in read]
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def batch(self, indices: Order) -> LemmaBatch:
-        words, lemmas = [self._words[i] for i in indices], [self._lemmas[i] for i in indices]
-        return LemmaBatch(
-            characters=ids_tensor(pad_ids(words)),
-            lengths=lengths_tensor(words),
-            tags=torch.tensor([self._tags[i] for i in indices]),
-            letters=ids_tensor(pad_ids([[BOS, *lemma] for lemma in lemmas])),
-            targets=ids_tensor(pad_ids([[*lemma, EOS] for lemma in lemmas])),
-        )
-
-
-def _is_writable(each: LemmaType, characters: TextTokenizer, max_characters: int) -> bool:
-    """Whether the service would ask the network for this word, and it can spell the lemma."""
-    lemma = each.lemma
-    is_short = len(lemma) <= len(each.word) + MORE_CHARACTERS
-    is_known = UNK not in characters.encode_characters(lemma, len(lemma))
-    return is_short and is_known and is_readable(each.word, characters, max_characters)

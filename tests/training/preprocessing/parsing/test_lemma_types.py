@@ -1,12 +1,23 @@
-"""Words with lemmas: what is counted, the table of a bundle, and batches."""
+"""Words with lemmas: what is counted, the table of a bundle, and data without lemmas."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests.training.trees.tiny_trees import tree_of
 from training.data.readers.treebanks.lemmas import LemmaType
 from training.data.records import ParsedSentence
-from training.preprocessing.parsing.lemma_types import LemmaSet, count_lemmas, lemma_table, lemma_types
-from training.preprocessing.vocabulary import fit_characters
+from training.preprocessing.parsing.lemma_types import (
+    MIN_LEMMAS,
+    NoLemmas,
+    count_lemmas,
+    has_lemmas,
+    lemma_table,
+    lemma_types,
+    require_lemmas,
+    table_lines,
+    table_of,
+)
 
 
 def sentence(*words: tuple[str, str, str]) -> ParsedSentence:
@@ -47,18 +58,23 @@ def test_the_table_has_lower_case_where_the_lemma_has() -> None:
     assert next(iter(table)) == "NOUN"
 
 
-def test_batches_hold_what_the_network_can_read_and_write() -> None:
-    """Lemmas begin with <bos> (2) and end with <eos> (3); numbers, unknown tags and unknown characters are left out."""
-    characters = fit_characters(["cats", "dog"])
-    types = [LemmaType("cats", "NOUN", "cat"), LemmaType("do", "VERB", "do"), LemmaType("do", "ADJ", "do")]
-    types += [LemmaType("c3", "NOUN", "c"), LemmaType("cat", "NOUN", "katze"), LemmaType("dogcat", "NOUN", "dog")]
-    examples = LemmaSet(types, characters, ("NOUN", "VERB"), max_characters=5, batch_size=8, seed=1)
-    assert len(examples) == 2
-    (order,) = examples.epoch(0)
-    batch = examples.batch(order[order.argsort()])
-    c, a, t, s, d, o = (characters.encode_characters(each, 1)[0] for each in "catsdo")
-    assert batch.characters.tolist() == [[c, a, t, s], [d, o, 0, 0]]
-    assert (batch.lengths.tolist(), batch.tags.tolist()) == ([4, 2], [0, 1])
-    assert batch.letters.tolist() == [[2, c, a, t], [2, d, o, 0]]
-    assert batch.targets.tolist() == [[c, a, t, 3], [d, o, 3, 0]]
-    assert batch.num_terms == 7
+def test_lines_of_a_table_give_the_table_back() -> None:
+    """Also an edit script that adds nothing, and several scripts of one tag."""
+    table = lemma_table(count_lemmas([*RECORDS, sentence(("cities", "NOUN", "city"))]))
+    assert len(table["NOUN"]) == 2
+    assert table_of(table_lines(table)) == table
+
+
+def test_too_few_lemmas_are_told() -> None:
+    """What is missing, how many are needed, and where they stand; words without lemmas do not count."""
+    enough = [sentence(("cats", "NOUN", "cat"), ("saw", "VERB", "see"))] * (MIN_LEMMAS // 2)
+    require_lemmas(enough)
+    assert has_lemmas(enough)
+    with pytest.raises(
+        NoLemmas, match=r"98 words of train have a lemma, at least 100 are needed; .* column 3 of CoNLL-U"
+    ):
+        require_lemmas(enough[1:])
+    without = [sentence(("cats", "NOUN", "_"))] * MIN_LEMMAS
+    with pytest.raises(NoLemmas, match="no word of train has a lemma"):
+        require_lemmas(without)
+    assert not has_lemmas(without)
