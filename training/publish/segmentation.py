@@ -111,7 +111,7 @@ def _trained(bundle: Bundle, raw: RawText, alphabet: TextTokenizer, say: Say, up
     manifest = bundle.manifest
     windows = SegmentationWindows(raw, alphabet, _TRAINING.batch_size, manifest.training.seed)
     epochs = -(-updates // len(windows.epoch(0)))
-    config = _TRAINING.model_copy(update={"epochs": epochs, "warmup_steps": updates // 10})
+    config = _TRAINING.model_copy(update={"epochs": epochs, "warmup_steps": updates // 12})
     say(f"learning to cut {len(raw.text):,} characters of {manifest.training.data[0].name} ...")
     torch.manual_seed(manifest.training.seed)
     network = Segmenter(_SIZE, _CHARACTER_SIZE, _DROPOUT, alphabet.vocabulary_size)
