@@ -122,7 +122,7 @@ def _write(staged: Path, bundle: Bundle, addition: Addition) -> None:
         tokenizers[role] = f"tokenizer_{role}.json"
         tokenizer.save(staged / tokenizers[role])
     size = 0 if network is None else sum(parameter.numel() for parameter in network.parameters())
-    config = dict(manifest.training.config)
+    config: dict[str, Any] = dict(manifest.training.config)
     if addition.keys:
         config["network"] = {**config.get("network", {}), **addition.keys}
     facts = {"parameters": manifest.training.parameters + size, "config": config}

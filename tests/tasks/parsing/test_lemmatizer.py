@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from service.bundle.task_options import LemmatizerOptions
+from service.bundle.load import read_manifest
+from service.bundle.task_options import LemmatizerOptions, ParsingOptions
 from service.tasks.parsing.lemmatizer import Lemmatizer
 
 #: Verbs with doubled consonants and without, names, and words that are two parts of speech.
@@ -104,6 +107,36 @@ def test_long_words_are_changed_like_others(lemmatizer: Lemmatizer) -> None:
     """Only the end is looked at, so their length does not matter."""
     assert lemmatizer.lemma("q" * 200 + "ies", "NOUN") == "q" * 200 + "y"
     assert lemmatizer.lemma("ж" * 100_000, "NOUN") == "ж" * 100_000
+
+
+@pytest.fixture(scope="module")
+def english() -> Lemmatizer:
+    """That of the published parser."""
+    options = read_manifest(Path(__file__).parents[3] / "models" / "parse-en" / "1").options
+    assert isinstance(options, ParsingOptions)
+    assert options.lemmatizer is not None
+    return Lemmatizer(options.lemmatizer.table)
+
+
+@pytest.mark.parametrize(
+    ("word", "tag", "lemma"),
+    [
+        ("went", "VERB", "go"),
+        ("better", "ADJ", "good"),
+        ("bombed", "VERB", "bomb"),
+        ("mopping", "VERB", "mop"),
+        ("counter-attacks", "NOUN", "counter-attack"),
+        ("Smurfs", "PROPN", "Smurfs"),
+        ("jane.doe@example.com", "NOUN", "jane.doe@example.com"),
+        ("http://www.example.com/mopping", "PROPN", "http://www.example.com/mopping"),
+        ("2,718.28", "NUM", "2,718.28"),
+        ("+41-44-555", "NUM", "+41-44-555"),
+        ("кошки", "X", "кошки"),
+    ],
+)
+def test_the_published_parser_knows_english(word: str, tag: str, lemma: str, english: Lemmatizer) -> None:
+    """Irregular forms from its table, others by their ends; addresses and numbers as they are."""
+    assert english.lemma(word, tag) == lemma
 
 
 def test_a_table_has_edit_scripts() -> None:

@@ -43,6 +43,16 @@ def test_a_tree_is_read_without_ranges_and_empty_nodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "said"), [(GOOD, "2 of 3 words"), ("", "none: the column is empty")], ids=["some", "none"]
+)
+def test_the_words_that_have_a_lemma_are_counted(tmp_path: Path, before: str, said: str) -> None:
+    """It is stated how many they are, and that the column is empty."""
+    path, report = written(tmp_path, "No INTJ 0 root", before=before), Report()
+    read_located("parsing", path, None, report)
+    assert report.understood[str(path)]["lemmas"] == said
+
+
+@pytest.mark.parametrize(
     ("rows", "line", "what", "allowed"),
     [
         (("a X 0 root", "b X 5 dep"), 9, "HEAD is 5, and the sentence has 2 words", "1 to 2"),
