@@ -81,19 +81,10 @@ class ParsedToken(Answer):
     end: int | None = None
 
 
-class TextSentence(Answer):
-    """A sentence of a text that was cut; `first_token` is an index into `tokens`."""
+class TextPart(Answer):
+    """A sentence of a text that was cut; or, with its `text`, a token of several words, as "du" is "de" and "le"."""
 
-    start: int
-    end: int
-    first_token: int
-    num_tokens: int
-
-
-class MultiwordToken(Answer):
-    """A token of a text that is several words, as the French "du" is "de" and "le"."""
-
-    text: str
+    text: str | None = None
     start: int
     end: int
     first_token: int
@@ -107,8 +98,8 @@ class Parsing(Answer):
     """
 
     tokens: list[ParsedToken]
-    sentences: list[TextSentence] | None = None
-    multiword_tokens: list[MultiwordToken] | None = None
+    sentences: list[TextPart] | None = None
+    multiword_tokens: list[TextPart] | None = None
     conllu: str | None = None
     hidden: list[float] | None = None
 

@@ -22,20 +22,12 @@ def treebank_cut(sentences: Sequence[ParsedSentence], raw: RawText) -> Cut:
     """The right cut of the raw text of sentences."""
     words: list[RawWord] = []
     for sentence, tokens in zip(sentences, raw.sentences, strict=True):
-        first, places = len(words), [(t.start, t.end, t.num_words > 1) for t in tokens for _ in range(t.num_words)]
-        lemmas = sentence.lemmas or (NOTHING,) * len(sentence.words)
-        rows = zip(
-            places,
-            sentence.words,
-            sentence.tags,
-            sentence.feats,
-            lemmas,
-            sentence.heads,
-            sentence.relations,
-            strict=True,
-        )
-        for place, form, tag, feats, lemma, head, relation in rows:
-            words.append(RawWord(*place, form, tag, feats, lemma, first + head - 1 if head else ROOT, relation))
+        first, owners = len(words), [token for token in tokens for _ in range(token.num_words)]
+        lemmas = sentence.lemmas or (NOTHING,) * len(owners)
+        heads = [first + head - 1 if head else ROOT for head in sentence.heads]
+        said = zip(sentence.words, sentence.tags, sentence.feats, lemmas, heads, sentence.relations, strict=True)
+        for token, columns in zip(owners, said, strict=True):
+            words.append(RawWord(token.start, token.end, token.num_words > 1, *columns))
     places_of_tokens = [(token.start, token.end) for tokens in raw.sentences for token in tokens]
     return Cut(places_of_tokens, [(tokens[0].start, tokens[-1].end) for tokens in raw.sentences], words)
 

@@ -13,7 +13,6 @@ from training.data.records import ParsedSentence
 from training.evaluation.answers import Job, answers
 from training.evaluation.parsing.raw_text_cuts import answered_cut, parsed_cut, parts_within, rule_cut, treebank_cut
 from training.evaluation.parsing.raw_text_scores import Cut, joined, raw_text_scores
-from training.evaluation.task import options_as
 
 #: How the names of scores from raw text begin, which tells them from those with the words of the treebank.
 RAW: Final = "raw_"
@@ -21,7 +20,7 @@ RAW: Final = "raw_"
 
 def raw_scores(job: Job, records: Sequence[ParsedSentence]) -> dict[str, float]:
     """F1 from raw text; none for a bundle that cuts no text, or a file that does not give the text of each sentence."""
-    segmenter = options_as(job.bundle.manifest.options, ParsingOptions).segmenter
+    segmenter = _options(job).segmenter
     is_known = all(record.surface is not None for record in records)
     if segmenter is None or not records or not is_known or job.parameters.get("segment") is False:
         return {}
@@ -45,9 +44,15 @@ def rule_scores(job: Job, records: Sequence[ParsedSentence]) -> dict[str, float]
 
 def named_scores(job: Job, records: Sequence[ParsedSentence], raw: RawText, found: Cut) -> dict[str, float]:
     """The scores that bundle and file have, with names of their own."""
-    options = options_as(job.bundle.manifest.options, ParsingOptions)
+    options = _options(job)
     scores = raw_text_scores(treebank_cut(records, raw), found)
     has_lemmas = options.lemmatizer is not None and any(words_with_lemmas(records))
     absent = {"ufeats"} if not options.features else set()
     absent |= set() if has_lemmas else {"lemmas"}
     return {RAW + name: value for name, value in scores.items() if name not in absent}
+
+
+def _options(job: Job) -> ParsingOptions:
+    options = job.bundle.manifest.options
+    assert isinstance(options, ParsingOptions), "the task of the bundle has this class of options"
+    return options

@@ -56,8 +56,8 @@ def test_heads_are_right_if_they_are_aligned() -> None:
     shifted = [RawWord(0, 1, False, "a", "X", "_", "a", ROOT, "dep"), *words_of((2, 3, "b"), (3, 4, "c"))]
     shifted.append(RawWord(5, 6, False, "d", "Y", "_", "e", 0, "dep:sub"))
     scores = raw_text_scores(gold, cut_of(shifted, (0, 6)))
-    assert (scores["uas"], scores["las"]) == (pytest.approx(400 / 7), pytest.approx(400 / 7))
-    assert (scores["upos"], scores["lemmas"]) == (pytest.approx(200 / 7), pytest.approx(200 / 7))
+    assert scores["uas"] == scores["las"] == pytest.approx(400 / 7)
+    assert scores["upos"] == scores["lemmas"] == pytest.approx(200 / 7)
     wrong = [shifted[0], *shifted[1:3], shifted[3]._replace(head=1)]
     assert raw_text_scores(gold, cut_of(wrong, (0, 6)))["uas"] == pytest.approx(200 / 7)
 
