@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
+from unicodedata import category
 
 from service.tasks.parsing.lemma_table import LemmaTable, edited, general_script, num_removed, read_table
 
@@ -20,7 +21,7 @@ _SHORTER: Final = 3
 #: Share of the average that is left out.
 _LEAST: Final = 1e-3
 #: How much likelier a script is whose result is a lemma of the table with this tag, or with another one.
-_KNOWN, _KNOWN_ELSEWHERE = 30.0, 5.0
+_KNOWN, _KNOWN_ELSEWHERE = 100.0, 5.0
 #: What stands in a word beside letters.
 _WITHIN_WORDS: Final = "-'’"
 
@@ -48,7 +49,8 @@ class Lemmatizer:
 
 
 def _is_of_letters(word: str) -> bool:
-    return all(sign.isalpha() or sign in _WITHIN_WORDS for sign in word)
+    """Whether a word is made of letters, the marks that belong to them, hyphens and apostrophes."""
+    return all(sign in _WITHIN_WORDS or category(sign)[0] in "LM" for sign in word)
 
 
 class _Ending(NamedTuple):

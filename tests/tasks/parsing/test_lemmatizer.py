@@ -96,6 +96,13 @@ def test_words_whose_last_letter_is_new_keep_their_form(word: str, lemmatizer: L
     assert lemmatizer.lemma(word, "VERB") == word
 
 
+def test_letters_of_other_scripts_and_their_marks_are_letters() -> None:
+    """Vowel signs of Devanagari, and an accent that stands by itself, are parts of words whose ends are learned."""
+    lemmatizer = Lemmatizer({"NOUN": {"4-ी": "लड़कियाँ नदियाँ"}, "ADJ": {"1-": "e\u0301te\u0301s"}})
+    assert lemmatizer.lemma("बेटियाँ", "NOUN") == "बेटी"
+    assert lemmatizer.lemma("be\u0301te\u0301s", "ADJ") == "be\u0301te\u0301"
+
+
 def test_something_of_a_word_is_always_left(lemmatizer: Lemmatizer) -> None:
     """An ending that is the whole word is not taken off; a tag without words leaves every word."""
     assert lemmatizer.lemma("ed", "VERB") == "ed"
@@ -125,6 +132,7 @@ def english() -> Lemmatizer:
         ("better", "ADJ", "good"),
         ("bombed", "VERB", "bomb"),
         ("mopping", "VERB", "mop"),
+        ("hottest", "ADJ", "hot"),
         ("counter-attacks", "NOUN", "counter-attack"),
         ("Smurfs", "PROPN", "Smurfs"),
         ("jane.doe@example.com", "NOUN", "jane.doe@example.com"),
