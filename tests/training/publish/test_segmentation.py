@@ -20,7 +20,9 @@ from tests.training.publish.test_lemmas import QUESTIONS
 from tests.training.tiny_runs import own_recipe
 from tests.training.trees.tiny_parsers import draft_of_parser, parser
 from tests.training.trees.tiny_trees import write_trees
-from training.data.readers.treebanks.raw_text import NoRawText
+from training.data.read import read_records
+from training.data.readers.treebanks.raw_text import NoRawText, raw_text
+from training.data.records import ParsedSentence
 from training.evaluation.evaluate import evaluate_bundle
 from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.preprocessing.load_records import load_data
@@ -88,6 +90,17 @@ def test_raw_text_is_cut_and_parsed(bundles: tuple[Path, Path, list[str]]) -> No
     assert "sentences" not in whole
     columns = Scorer(bundles[1])({"text": [text, "the cat"]})
     assert [list(words) for words in columns["words"]] == [text.split(), ["the", "cat"]]
+
+
+def test_conllu_of_raw_text_is_read_again(bundles: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
+    """Sentences, words and their places in the text are those of the answer."""
+    answered = answer_one(open_bundle(bundles[1], "cpu"), "the cat  sees a dog\n\na bird", {"conllu": True})
+    path = tmp_path / "answer.conllu"
+    path.write_text(answered.model_dump()["conllu"], encoding="utf-8")
+    records = [record for record in read_records("parsing", path) if isinstance(record, ParsedSentence)]
+    words = [token["text"] for token in answered.model_dump()["tokens"]]
+    assert [word for record in records for word in record.words] == words
+    assert " ".join(raw_text(records, "it").text.split()) == "the cat sees a dog a bird"
 
 
 def test_manifest_and_card_have_options_and_scores(bundles: tuple[Path, Path, list[str]]) -> None:
