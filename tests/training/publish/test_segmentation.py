@@ -26,6 +26,7 @@ from training.data.records import ParsedSentence
 from training.evaluation.evaluate import evaluate_bundle
 from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.preprocessing.load_records import load_data
+from training.publish import segmentation
 from training.publish.export import export_bundle
 from training.publish.segmentation import NoSegmentation, add_segmenter
 
@@ -59,7 +60,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[
     path = published_parser(home)
     before = Path(shutil.copytree(path, home / "before"))
     said = list[str]()
-    assert add_segmenter(path, said.append, updates=35) == path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmentation, "_SIZE", 24)
+        assert add_segmenter(path, said.append, updates=40) == path
     return before, path, said
 
 
