@@ -120,7 +120,7 @@ def _trained(bundle: Bundle, raw: RawText, alphabet: TextTokenizer, say: Say, up
 
 
 def _questions(dev: RawText) -> list[Question]:
-    """Texts of dev that are recorded with their answers: the first sentences, and the same as CoNLL-U."""
+    """Texts of dev that are recorded with their answers: the first sentences, and the next ones as CoNLL-U too."""
     sentences = dev.sentences[: _EXAMPLES * _SENTENCES]
     found = []
     for number, first in enumerate(range(0, len(sentences), _SENTENCES)):

@@ -108,9 +108,8 @@ class Segmenter:
         for start in range(0, len(windows), _ROWS):
             batch = windows[start : start + _ROWS]
             spelled = [texts[window.row][window.first : window.last] for window in batch]
-            logits = runner.run(SEGMENTER, {"characters": pad_ids(spelled), "lengths": lengths_of(spelled)})[
-                "boundary_logits"
-            ]
+            feeds = {"characters": pad_ids(spelled), "lengths": lengths_of(spelled)}
+            logits = runner.run(SEGMENTER, feeds)["boundary_logits"]
             for row, window in enumerate(batch):
                 kept = slice(window.kept - window.first, window.kept_to - window.first)
                 scores[window.row][window.kept : window.kept_to] = logits[row, kept]
@@ -143,7 +142,8 @@ class Segmenter:
             while is_blank[start]:
                 start += 1
             first, last = places[start], places[place] + 1
-            if self._is_abbreviation(text.text[first : last + 1]):  # the full stop after it belongs to it
+            # A full stop that is a token, not the first of several, belongs to the abbreviation before it.
+            if ends[place + 1] and self._is_abbreviation(text.text[first : last + 1]):
                 continue
             words = self._multiwords.words(text.text[first:last])
             allowed = words if len(words) <= self._max_words else (text.text[first:last],)

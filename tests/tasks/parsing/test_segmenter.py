@@ -12,7 +12,7 @@ from service.bundle.task_options import SegmenterOptions
 from service.errors import InvalidInput
 from service.tasks.parsing.segmenter import SEGMENTER, Segmenter
 from tests.tasks.builders import FunctionRunner
-from tests.tasks.parsing.tiny_segmenter import MARGIN, WINDOW, by_rules, cut, never_ending, segmenter_bundle
+from tests.tasks.parsing.tiny_segmenter import MARGIN, TOKENIZER, WINDOW, by_rules, cut, never_ending, segmenter_bundle
 
 OPTIONS = SegmenterOptions(
     window=WINDOW,
@@ -127,17 +127,11 @@ def test_long_sentences_are_cut_at_the_best_place() -> None:
 
     def graph(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = by_rules(feeds)
-        outputs["boundary_logits"][:, :, 2] += (feeds["characters"] == 4 + sorted(_alphabet()).index(";")) * 5.0
+        outputs["boundary_logits"][:, :, 2] += (feeds["characters"] == TOKENIZER.token_id(";")) * 5.0
         return outputs
 
     assert words_of(text, words=12, graph=graph) == [[*"abcdefgh;"], [*"ijklmnopqrst"], [*"uv"]]
     assert words_of("a b c", words=1) == [["a"], ["b"], ["c"]]
-
-
-def _alphabet() -> str:
-    from tests.tasks.parsing.tiny_segmenter import ALPHABET
-
-    return ALPHABET
 
 
 def test_a_text_without_ends_is_cut_at_blanks() -> None:
@@ -184,6 +178,15 @@ def test_abbreviations_keep_their_full_stops() -> None:
     assert words_of("A Dr. No. B", options=options, graph=doubtful) == [["A", "Dr.", "No", "."], ["B"]]
     assert words_of("A Dr.\n\nNo", options=options, graph=doubtful) == [["A", "Dr."], ["No"]]
     assert words_of("u.s. a", options=options, graph=doubtful)[-1] == ["a"]
+
+    def whole_dots(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = by_rules(feeds)
+        dots = feeds["characters"] == TOKENIZER.token_id(".")
+        before_another = np.append(dots[:, :-1] & dots[:, 1:], np.zeros((len(dots), 1), dtype=bool), axis=1)
+        outputs["boundary_logits"][before_another] = [9.0, 0.0, 0.0]
+        return outputs
+
+    assert words_of("Dr... a", options=options, graph=whole_dots)[0] == ["Dr", "..."]
 
 
 def test_marks_of_other_scripts_end_sentences() -> None:

@@ -56,9 +56,9 @@ class SegmentationWindows:
     """
 
     def __init__(self, raw: RawText, alphabet: TextTokenizer, batch_size: int, seed: int) -> None:
-        read = read_characters(raw.text, Alphabet(alphabet))
-        self._ids, self._classes = np.array(read.ids), classes_of(raw, read.places)
         ids = Alphabet(alphabet)
+        read = read_characters(raw.text, ids)
+        self._ids, self._classes = np.array(read.ids), classes_of(raw, read.places)
         self._blank, self._line_end = ids.id_of(BLANK), ids.id_of(LINE_END)
         self._batch_size = batch_size
         self._seed = seed
@@ -92,9 +92,8 @@ class SegmentationWindows:
             ids, classes = _without_last_marks(ids, classes)
         if chance[3] < _PARAGRAPHS:
             ids[:-1][ids[:-1] == PARAGRAPH_END] = self._line_end
-        ids[(generator.random(len(ids)) < _UNKNOWN) & (ids > EOS) & (ids != self._blank) & (ids != self._line_end)] = (
-            UNK
-        )
+        is_visible = (ids > EOS) & (ids != self._blank) & (ids != self._line_end)
+        ids[is_visible & (generator.random(len(ids)) < _UNKNOWN)] = UNK
         return ids, classes
 
     def _full_lines(self, ids: Array, generator: np.random.Generator) -> list[int]:
@@ -119,9 +118,8 @@ def classes_of(raw: RawText, places: Sequence[int]) -> Array:
 
 def _without_last_marks(ids: Array, classes: Array) -> tuple[Array, Array]:
     """Without the tokens of one character that end a paragraph, such as its full stop."""
-    ends = (
-        np.flatnonzero((ids[2:] == PARAGRAPH_END) & (classes[1:-1] == SENTENCE_END) & (classes[:-2] == TOKEN_END)) + 1
-    )
+    is_last = (ids[2:] == PARAGRAPH_END) & (classes[1:-1] == SENTENCE_END)
+    ends = np.flatnonzero(is_last & (classes[:-2] == TOKEN_END)) + 1
     classes = classes.copy()
     classes[ends - 1] = SENTENCE_END
     return np.delete(ids, ends), np.delete(classes, ends)
