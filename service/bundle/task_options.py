@@ -283,6 +283,28 @@ class LemmatizerOptions(Strict):
     )
 
 
+#: Words of a token; or the end of the first and the words after it.
+Words = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SegmenterOptions(Strict):
+    """How raw text is cut into sentences and words by the graph `segmenter`; forms of the tables are in lower case."""
+
+    window: int = Field(default=400, ge=16, le=4096, description="characters that the graph reads at once")
+    margin: int = Field(default=50, ge=1, le=1024, description="of a window, at each side, for context alone")
+    max_characters: int = Field(default=16_384, ge=1, description="of one text")
+    expansions: dict[str, Words] = Field(default={}, description="token -> its words; one where its ending misleads")
+    suffixes: dict[str, Words] = Field(default={}, description="end of a token -> the end of its first word, others")
+    abbreviations: tuple[str, ...] = Field(default=(), description="with their full stops, seldom ends of sentences")
+    blanks_in_numbers: bool = Field(default=False, description="whether a number such as 10 000 may be one token")
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> SegmenterOptions:
+        if self.window <= 2 * self.margin:
+            raise ValueError("a window is larger than its two margins")
+        return self
+
+
 class ParsingOptions(OptionsOfTask):
     """Dependency parsing: how the outputs of `parser` become a tree. The labels of the manifest are the tags of words.
 
@@ -307,10 +329,13 @@ class ParsingOptions(OptionsOfTask):
     )
     max_word_characters: int = Field(default=24, ge=1, le=256)
     lemmatizer: LemmatizerOptions | None = Field(default=None, description="of a parser that gives lemmas too")
+    segmenter: SegmenterOptions | None = Field(default=None, description="of a parser that cuts raw text")
 
     @property
     def required_graphs(self) -> tuple[str, ...]:
-        return (*self.graphs, "relations") if self.decoder == "biaffine" else self.graphs
+        of_relations = ("relations",) if self.decoder == "biaffine" else ()
+        of_text = ("segmenter",) if self.segmenter is not None else ()
+        return (*self.graphs, *of_relations, *of_text)
 
     @model_validator(mode="after")
     def _names_fit(self) -> ParsingOptions:

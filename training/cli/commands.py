@@ -31,6 +31,7 @@ from training.cli.options import (
     read_options,
     say,
 )
+from training.cli.parser_graphs import add_to_parser
 from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
 from training.cli.running import (
     Attempt,
@@ -215,6 +216,9 @@ def export(
     lemmas: Annotated[
         bool, typer.Option("--lemmas", help="Add lemmas to the bundle of a parser that was published without them.")
     ] = False,
+    segmenter: Annotated[
+        bool, typer.Option("--segmenter", help="Train the cutting of raw text for a parser's bundle; add it.")
+    ] = False,
     language_model: Annotated[
         Path | None,
         typer.Option(help="Run of a language model that a speech recogniser is published with, for beam search."),
@@ -236,6 +240,8 @@ def export(
 
     Let a parser give the lemmas of its treebank, all else unchanged: unroll export --lemmas models/parse-en/1
 
+    Let it cut raw text into sentences and words, too: unroll export --segmenter models/parse-en/1
+
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
 
     Let a translation write only what a grammar parses, weights unchanged: unroll export --grammar sql models/sql-en/1
@@ -251,11 +257,8 @@ def export(
         bundle = source
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
-        elif lemmas:
-            from training.publish.lemmas import add_lemmas
-
-            bundle = add_lemmas(bundle_at(source, models), say)
-            typer.echo(f"{bundle} gives lemmas; every other output is unchanged")
+        elif lemmas or segmenter:
+            bundle = add_to_parser(bundle_at(source, models), lemmas, segmenter)
         elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run
