@@ -370,7 +370,7 @@ def _add_hidden_state(bundle: Path) -> Path:
 
 def _add_grammar(bundle: Path, name_or_path: str) -> None:
     from training.config.grammar import read_grammar
-    from training.publish.grammar import add_grammar
+    from training.publish.additions.grammar import add_grammar
 
     say(f"{bundle}: adding the grammar, then scoring and verifying ...")
     added = add_grammar(bundle, read_grammar(name_or_path), say)
