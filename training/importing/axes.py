@@ -1,0 +1,313 @@
+"""Which axis of each input is the batch and which is time, and whether their sizes are free.
+
+Declared names are a hint and no proof. The recurrences are one: their sequence is `[time, batch, width]`, whatever was
+transposed before it. The graph is run at sizes that differ, and the axes that follow them are seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.importing.edited_graph import INITIAL_C, INITIAL_H, SEQUENCE_LENS, EditedGraph, attribute, slot
+from training.importing.loosening import batch_second, free_initial_states, free_last_steps, free_reshapes
+from training.importing.probing import (
+    BATCH,
+    OTHER,
+    PROBES,
+    TIME,
+    Arrays,
+    Label,
+    Opened,
+    RunRefused,
+    SourceInput,
+    draw,
+    every_value,
+    fold_constants,
+    label_axes,
+    source_inputs,
+)
+from training.importing.source import ImportRefused
+
+#: Ids that are drawn where no embedding bounds them.
+UNBOUNDED_IDS = 2
+
+
+@dataclass
+class Foreign:
+    """A foreign graph with what is known of its axes.
+
+    Attributes:
+        source: the inputs as the file declares them.
+        labels: what each axis counts, of every value of the graph.
+        state: inputs that are initial states of recurrences and nothing else.
+        lengths: the input with the lengths of the rows; "" where there is none.
+        num_ids: the rows of the embedding that an input indexes.
+        fixed_steps: the number of steps that the graph is bound to; None where it is free.
+        first_batch, first_steps: sizes at which the original can be run.
+        notes: what was mended, as sentences.
+    """
+
+    graph: EditedGraph
+    source: dict[str, SourceInput]
+    labels: dict[str, tuple[Label, ...]] = field(default_factory=dict)
+    state: tuple[str, ...] = ()
+    lengths: str = ""
+    num_ids: dict[str, int] = field(default_factory=dict)
+    fixed_steps: int | None = None
+    fixed_batch: int | None = None
+    bound_steps: int | None = None
+    constant: set[str] = field(default_factory=set)
+    values: Arrays = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def feeds(self, batch: int, steps: int, seed: int = 0) -> Arrays:
+        """Random inputs of one size; initial states are zero and rows are full."""
+        random = np.random.default_rng(seed)
+        return {name: self._array(one, batch, steps, random) for name, one in self.source.items()}
+
+    def shape_of(self, name: str, batch: int, steps: int) -> tuple[int, ...]:
+        """The shape of an input at one size."""
+        sizes: dict[Label, int] = {BATCH: batch, TIME: steps}
+        return tuple(sizes.get(label, label) for label in self.labels[name])  # type: ignore[misc]
+
+    def _array(self, one: SourceInput, batch: int, steps: int, random: np.random.Generator) -> NDArray[Any]:
+        shape = self.shape_of(one.name, batch, steps)
+        if one.name == self.lengths:
+            return np.full(shape, steps, dtype=one.dtype)
+        if one.name in self.state:
+            return np.zeros(shape, dtype=one.dtype)
+        return draw(one, shape, random, self.num_ids.get(one.name, UNBOUNDED_IDS))
+
+
+def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = None) -> Foreign:
+    """Find batch and time, and make them free where the graph allows it.
+
+    Args:
+        given: what the axes of an input count, as the caller says: "batch", "time" or a number.
+
+    Raises:
+        ImportRefused: they cannot be told, or the batch is fixed by the graph.
+    """
+    notes = [f"{name}: layout = 1 (batch first) rewritten as time first" for name in batch_second(graph)]
+    source = {one.name: one for one in source_inputs(graph)}
+    fold_constants(graph)
+    foreign = Foreign(graph, source, notes=notes)
+    foreign.state, foreign.lengths = _state_inputs(graph), _lengths_input(graph, source)
+    foreign.num_ids = _embedded_ids(graph, source)
+    main = _main_input(foreign)
+    reasons: list[str] = []
+    for free_time, order in product((True, False), ((BATCH, TIME), (TIME, BATCH))):
+        attempt = _attempt(foreign, main, order, free_time, given or {}, reasons)
+        if attempt is not None:
+            return attempt
+    reason = f" ({reasons[0]})" if reasons else ""
+    raise ImportRefused(
+        f"the axes of {main!r} could not be told, or the graph runs at one size only{reason}: export it with free axes "
+        f"for batch and time, or name them with --axes {main}=batch,time,..."
+    )
+
+
+def _state_inputs(graph: EditedGraph) -> tuple[str, ...]:
+    """Inputs that reach nothing but initial states of recurrences."""
+    places = {name for node in graph.recurrences for name in (slot(node, INITIAL_H), slot(node, INITIAL_C)) if name}
+
+    def enters(node: Any, name: str) -> bool:
+        return not (name in places and node in recurrences and name not in _data_of(node))
+
+    recurrences = graph.recurrences
+    found = []
+    for name in graph.inputs:
+        reached = graph.reached_from([name], enters)
+        if reached & places and not reached & set(graph.outputs) and not _read_beside_state(graph, reached):
+            found.append(name)
+    return tuple(found)
+
+
+def _data_of(node: Any) -> set[str]:
+    return {name for place, name in enumerate(node.input) if name and place not in (INITIAL_H, INITIAL_C)}
+
+
+def _read_beside_state(graph: EditedGraph, values: set[str]) -> bool:
+    return any(_data_of(node) & values for node in graph.recurrences)
+
+
+def _lengths_input(graph: EditedGraph, source: Mapping[str, SourceInput]) -> str:
+    """The input of rank 1 that `sequence_lens` is computed from."""
+    for node in graph.recurrences:
+        lens = slot(node, SEQUENCE_LENS)
+        found = [name for name in graph.depends_on(lens) if len(source[name].dims) == 1] if lens else []
+        if found:
+            return sorted(found)[0]
+    return ""
+
+
+def _embedded_ids(graph: EditedGraph, source: Mapping[str, SourceInput]) -> dict[str, int]:
+    """The rows of the smallest table that an input of ids indexes."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        table = graph.constant(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or attribute(node, "axis", 0) != 0 or table.ndim < 2:
+            continue
+        for name in graph.depends_on(node.input[1]):
+            if not source[name].is_float:
+                found[name] = min(found.get(name, len(table)), len(table))
+    return found
+
+
+def _main_input(foreign: Foreign) -> str:
+    """The input with the sequence that the first recurrence reads."""
+    graph = foreign.graph
+    value = graph.recurrences[0].input[0] if graph.recurrences else graph.outputs[0]
+    aside = {*foreign.state, foreign.lengths}
+    depends = graph.depends_on(value)
+    sequences = [n for n in graph.inputs if n in depends and n not in aside and len(foreign.source[n].dims) >= 2]
+    if not sequences:
+        raise ImportRefused("no input of at least two axes, batch and time, reaches the model's recurrence")
+    return sequences[0]
+
+
+def _attempt(
+    foreign: Foreign,
+    main: str,
+    order: tuple[str, str],
+    free_time: bool,
+    given: Mapping[str, Sequence[Label]],
+    reasons: list[str],
+) -> Foreign | None:
+    """Try one order of the axes of the main input; None, with a reason, where the graph contradicts it."""
+    declared = dict(zip(order, foreign.source[main].dims, strict=False))
+    steps = declared[TIME] if isinstance(declared[TIME], int) else None
+    if not free_time and steps is None:
+        return None
+    labels = _input_labels(foreign, main, order, given)
+    if labels is None or (labels[main][:2] != order and main in given):
+        return None
+    tried = Foreign(foreign.graph.copy(), foreign.source, labels, foreign.state, foreign.lengths, foreign.num_ids)
+    tried.notes = list(foreign.notes)
+    tried.bound_steps = steps
+    tried.fixed_batch = declared[BATCH] if isinstance(declared[BATCH], int) else None
+    tried.fixed_steps = None if free_time else steps
+    try:
+        _make_free(tried)
+    except (RunRefused, _Contradiction) as error:
+        reasons.append(str(error))
+        return None
+    return tried
+
+
+class _Contradiction(Exception):
+    """The runs do not agree with what was supposed of the axes."""
+
+
+def _input_labels(
+    foreign: Foreign, main: str, order: tuple[str, str], given: Mapping[str, Sequence[Label]]
+) -> dict[str, tuple[Label, ...]] | None:
+    """What the axes of every input count if those of `main` begin with `order`; None for an axis of unknown size."""
+    dims = foreign.source[main].dims
+    names = {dim: label for dim, label in zip(dims, order, strict=False) if isinstance(dim, str) and dim}
+    labels: dict[str, tuple[Label, ...]] = {}
+    for name, one in foreign.source.items():
+        if name in given:
+            labels[name] = tuple(given[name])
+            continue
+        found: list[Label] = []
+        for axis, dim in enumerate(one.dims):
+            found.append(_label_of(foreign, name, axis, dim, order, dims, names, is_main=name == main))
+        if OTHER in found:
+            return None
+        labels[name] = tuple(found)
+    return labels
+
+
+def _label_of(
+    foreign: Foreign,
+    name: str,
+    axis: int,
+    dim: int | str,
+    order: tuple[str, str],
+    main_dims: Sequence[int | str],
+    names: Mapping[str, str],
+    *,
+    is_main: bool,
+) -> Label:
+    if name in foreign.state:
+        return BATCH if axis == 1 else (dim if isinstance(dim, int) else OTHER)
+    if name == foreign.lengths:
+        return BATCH
+    if is_main and axis < 2:
+        return order[axis]
+    if isinstance(dim, int):
+        return order[axis] if axis < 2 and dim == main_dims[axis] else dim
+    return names.get(dim, order[axis] if axis < 2 and not is_main else OTHER)
+
+
+def _make_free(tried: Foreign) -> None:
+    """Free the sizes of the graph, and label every value. Raises RunRefused or _Contradiction."""
+    graph = tried.graph
+    batch, steps = tried.fixed_batch or PROBES[0][0], tried.bound_steps or PROBES[0][1]
+    _declare_free(tried)
+    values = Opened(every_value(graph)).run(tried.feeds(batch, steps))
+    free_initial_states(graph, {**values, **tried.feeds(batch, steps), **_constants(graph)})
+    sizes = [size for size in (tried.fixed_batch, None if tried.fixed_steps else tried.bound_steps) if size]
+    if sizes:
+        free_reshapes(graph, {**values, **tried.feeds(batch, steps)}, sizes)
+    tried.labels |= _labels_of_values(tried)
+    if tried.bound_steps and not tried.fixed_steps:
+        changed, stuck = free_last_steps(graph, tried.labels, tried.bound_steps)
+        if stuck:
+            raise _Contradiction(f"{stuck[0]} of {tried.bound_steps}")
+        if changed:
+            tried.notes.append(f"step {tried.bound_steps - 1} of {tried.bound_steps} is read as the last step of any input")
+        tried.labels |= _labels_of_values(tried)
+    _require_sequences(tried)
+    _require_same_answers(tried, values, batch, steps)
+
+
+def _constants(graph: EditedGraph) -> Arrays:
+    names = {name for node in graph.recurrences for name in node.input if name}
+    return {name: array for name in names if (array := graph.constant(name)) is not None}
+
+
+def _declare_free(tried: Foreign) -> None:
+    for value in tried.graph.graph.input:
+        for dim, label in zip(value.type.tensor_type.shape.dim, tried.labels[value.name], strict=True):
+            is_fixed = label == TIME and tried.fixed_steps is not None
+            if isinstance(label, str) and not is_fixed:
+                dim.dim_param = label
+    for output in tried.graph.graph.output:
+        output.type.Clear()
+
+
+def _labels_of_values(tried: Foreign) -> dict[str, tuple[Label, ...]]:
+    opened = Opened(every_value(tried.graph))
+    runs = []
+    for batch, time in PROBES:
+        feeds = tried.feeds(batch, tried.fixed_steps or time, seed=batch + time)
+        runs.append(opened.run(feeds))
+    tried.values = runs[0]
+    labels = {name: label_axes([np.shape(run[name]) for run in runs]) for name in runs[0]}
+    return labels | {name: tried.labels[name] for name in tried.source}
+
+
+def _require_sequences(tried: Foreign) -> None:
+    """Raises _Contradiction unless every recurrence reads `[time, batch, width]` of the input's steps and rows."""
+    time: Label = tried.fixed_steps or TIME
+    for node in tried.graph.recurrences:
+        found = tried.labels[node.input[0]]
+        if found[1:2] != (BATCH,) or found[0] not in (time, OTHER):
+            what = f"{node.name or node.op_type} reads {list(found)}"
+            raise _Contradiction(f"{what}, a recurrence reads [time, batch, width]")
+
+
+def _require_same_answers(tried: Foreign, before: Arrays, batch: int, steps: int) -> None:
+    """Raises _Contradiction unless the freed graph answers as it did at the sizes of its export."""
+    after = Opened(tried.graph.model()).run(tried.feeds(batch, steps))
+    for name, expected in before.items():
+        if name in after and not np.allclose(expected, after[name], rtol=1e-4, atol=1e-5, equal_nan=True):
+            raise _Contradiction(f"{name} would change")

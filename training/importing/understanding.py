@@ -1,0 +1,218 @@
+"""From a foreign graph to one in the normal form of bundles, by the best way that proves right.
+
+The ways differ in what the bundle can do: lengths that keep padding out, and state that lets an input come in chunks.
+Each is written and then compared with the original in numbers; the first without a difference is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import onnx
+
+from service.bundle.manifest import GraphSpec, StateSpec, TensorSpec
+from service.errors import InferenceFailed
+from training.importing.axes import Foreign, find_axes
+from training.importing.edges import Edges, declare_inputs, declare_outputs, write_edges
+from training.importing.edited_graph import EditedGraph, attribute
+from training.importing.masking import LENGTHS, Unmaskable, write_lengths
+from training.importing.original import Compute, OriginalRunner, onnx_compute
+from training.importing.packing import without_sorting
+from training.importing.probing import BATCH, TIME, Label, RunRefused
+from training.importing.proof import Proof, prove
+from training.importing.recurrences import (
+    StatePlan,
+    final_state_outputs,
+    plan_state,
+    write_state,
+)
+from training.importing.source import ImportRefused
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A graph in normal form, and how its edges are those of the original."""
+
+    model: onnx.ModelProto
+    foreign: Foreign
+    edges: Edges
+    plan: StatePlan
+    has_lengths: bool
+
+    @property
+    def state(self) -> tuple[StateSpec, ...]:
+        return tuple(part.spec for part in self.plan.parts)
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph as a manifest lists it."""
+        state_in = [TensorSpec(name=s.name, dtype="float32", shape=(s.layers, BATCH, s.width)) for s in self.state]
+        state_out = [TensorSpec(name=s.next_name, dtype="float32", shape=(s.layers, BATCH, s.width)) for s in self.state]
+        lengths = [TensorSpec(name=LENGTHS, dtype="int64", shape=(BATCH,))] if self.has_lengths else []
+        arrays = [edge.spec for edge in self.edges.inputs if edge.spec.name != LENGTHS]
+        outputs = [edge.spec for edge in self.edges.outputs]
+        return GraphSpec(
+            file="model.onnx", inputs=(*arrays, *lengths, *state_in), outputs=(*outputs, *state_out)
+        )
+
+    @property
+    def over_time(self) -> bool:
+        return any(TIME in edge.spec.shape for edge in self.edges.inputs)
+
+
+@dataclass
+class Understanding:
+    """What was understood of a model, and the graph that it became.
+
+    Attributes:
+        found: sentences on what the model is.
+        mended: sentences on what was changed.
+        missing: sentences on what is not possible, and why.
+    """
+
+    draft: Draft
+    original: OriginalRunner
+    proof: Proof
+    found: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def understand(
+    model: onnx.ModelProto,
+    given: Mapping[str, Sequence[Label]] | None = None,
+    compute: Compute | None = None,
+) -> Understanding:
+    """Analyse and rewrite a model.
+
+    Args:
+        given: what the axes of inputs count, where the caller says so.
+        compute: the model in its own framework; None: the file in onnxruntime.
+
+    Raises:
+        ImportRefused: its axes cannot be told, or no way of rewriting it computes what it computes.
+    """
+    foreign = find_axes(EditedGraph(model), given)
+    foreign.notes += without_sorting(foreign)
+    missing: list[str] = []
+    for with_lengths, with_state in product((True, False), (True, False)):
+        if with_lengths and foreign.fixed_steps is not None or not with_lengths and foreign.lengths:
+            continue
+        found = _attempt(foreign, model, compute, with_lengths, with_state, missing)
+        if found is not None:
+            found.found, found.missing = _facts(found.draft), list(dict.fromkeys([*_limits(found.draft), *missing]))
+            return found
+    raise ImportRefused(f"the model cannot be served as it is: {'; '.join(dict.fromkeys(missing))}")
+
+
+def _attempt(
+    foreign: Foreign,
+    model: onnx.ModelProto,
+    compute: Compute | None,
+    with_lengths: bool,
+    with_state: bool,
+    missing: list[str],
+) -> Understanding | None:
+    """One way of rewriting; None, with a reason, where it is not possible or changes an answer."""
+    try:
+        mended: list[str] = []
+        draft = write_draft(foreign, with_lengths, with_state, mended)
+        of_file, finals = onnx_compute(model, draft.plan)
+        run = of_file if compute is None else _with_finals(of_file, compute)
+        steps = foreign.bound_steps if compute is None else None
+        rows = foreign.fixed_batch if compute is None else None
+        original = OriginalRunner(draft.foreign, draft.edges, run, finals, steps, rows)
+        proof = prove(draft.model, draft.spec, draft.state, original, _num_ids(draft))
+    except (Unmaskable, _NoState) as error:
+        missing.append(str(error))
+        return None
+    except (RunRefused, InferenceFailed) as error:
+        missing.append(f"{_way(with_lengths, with_state)} is refused: {error}")
+        return None
+    if proof.faults:
+        missing.append(f"{_way(with_lengths, with_state)} would change answers: {proof.faults[0]}")
+        return None
+    return Understanding(draft, original, proof, mended=[*draft.foreign.notes, *mended, *draft.edges.notes])
+
+
+def _with_finals(of_file: Compute, compute: Compute) -> Compute:
+    """The answers of the model's own framework, and final states, which it may not give, of the file."""
+    return lambda feeds: {**of_file(feeds), **compute(feeds)}
+
+
+class _NoState(Exception):
+    """The graph has no state that goes from step to step."""
+
+
+def _way(with_lengths: bool, with_state: bool) -> str:
+    parts = [name for name, used in (("lengths", with_lengths), ("state", with_state)) if used]
+    return f"a graph with {' and '.join(parts)}" if parts else "a graph without lengths and state"
+
+
+def write_draft(foreign: Foreign, with_lengths: bool, with_state: bool, mended: list[str]) -> Draft:
+    """Rewrite a copy of the graph one way; what is changed is added to `mended`. Raises Unmaskable or _NoState."""
+    copy = Foreign(**{**vars(foreign), "graph": foreign.graph.copy(), "labels": dict(foreign.labels)})
+    copy.notes = list(foreign.notes)
+    plan = plan_state(copy) if with_state else StatePlan()
+    if with_state and not plan.parts:
+        raise _NoState(f"it cannot be read in chunks: {plan.obstacle}")
+    has_lengths = with_lengths or bool(copy.lengths)
+    if with_lengths and not copy.lengths:
+        mended.append(_told_masks(write_lengths(copy)))
+    outputs = copy.graph.outputs
+    if plan.parts:
+        finals = final_state_outputs(copy)
+        if set(finals) != set(outputs):
+            outputs = [name for name in outputs if name not in finals]
+            mended += [f"the output {name!r} is the state after the last step, which the service keeps" for name in finals]
+        mended += [f"the input {name!r} is the state before the first step, which the service keeps" for name in copy.state]
+        write_state(copy, plan)
+    mended += plan.notes
+    edges = write_edges(copy, outputs)
+    draft = Draft(onnx.ModelProto(), copy, edges, plan, has_lengths)
+    declare_inputs(copy.graph, list(draft.spec.inputs))
+    declare_outputs(copy.graph, list(draft.spec.outputs))
+    return Draft(copy.graph.model(), copy, edges, plan, has_lengths)
+
+
+def _told_masks(operators: list[str]) -> str:
+    masked = f"; padding is kept out of {', '.join(operators)}" if operators else ""
+    return f"an input of lengths was added, at which each row of a batch ends{masked}"
+
+
+def _num_ids(draft: Draft) -> dict[str, int]:
+    known = draft.foreign.num_ids
+    return {edge.spec.name: known[edge.source] for edge in draft.edges.inputs if edge.source in known}
+
+
+def _facts(draft: Draft) -> list[str]:
+    graph = draft.foreign.graph
+    facts = []
+    for node in graph.recurrences:
+        direction = attribute(node, "direction", "forward")
+        facts.append(f"{node.op_type} of width {attribute(node, 'hidden_size', '?')}, {direction}")
+    facts += [f"input {edge.spec.name}: {edge.spec.dtype} {list(edge.spec.shape)}" for edge in draft.edges.inputs]
+    facts += [f"output {edge.spec.name}: {edge.spec.dtype} {list(edge.spec.shape)}" for edge in draft.edges.outputs]
+    if draft.state:
+        facts.append(f"state {', '.join(spec.name for spec in draft.state)}: it is read in chunks, step by step")
+    facts += [f"ids of {name} are below {count}" for name, count in _num_ids(draft).items()]
+    return facts
+
+
+def _limits(draft: Draft) -> list[str]:
+    """What a bundle of this graph cannot do, or only on some devices."""
+    foreign, limits = draft.foreign, list[str]()
+    if foreign.fixed_steps is not None:
+        limits.append(f"the number of steps is fixed: {foreign.fixed_steps}")
+    elif draft.over_time and not draft.has_lengths:
+        limits.append("only inputs of equal length share a batch, as there are no lengths")
+    nodes = foreign.graph.recurrences
+    if any(node.op_type == "GRU" and not attribute(node, "linear_before_reset", 0) for node in nodes):
+        limits.append("its GRU resets before the recurrent product (linear_before_reset = 0): it runs on CPUs alone")
+    if foreign.bound_steps and foreign.fixed_steps is None:
+        limits.append(
+            f"the original runs at {foreign.bound_steps} steps alone: at other lengths it was compared with itself"
+        )
+    return limits
