@@ -15,6 +15,10 @@ FORMAT_VERSION: Final = 1
 TIME_AXIS: Final = "time"
 LENGTHS: Final = "lengths"
 
+#: Names that arrays of a graph of the task `tensors` may not have, because protocols use them for other things.
+RESERVED_NAMES: Final = frozenset({"state", LENGTHS, "embedding", "hidden_states"})
+_MAX_NAME_CHARACTERS: Final = 64
+
 #: Names of the axis of rows, which do not depend on each other: inputs, or the arcs of a parser over all its sentences.
 ROW_AXES: Final = ("batch", "arcs")
 
@@ -234,6 +238,9 @@ def _check_arrays(graph: GraphSpec, state: tuple[StateSpec, ...], options: Tenso
             if not _is_array(tensor):
                 shape = f"{tensor.name!r} is {list(tensor.shape)}"
                 raise ValueError(f'the {kind} {shape}: it must be ["batch", ...] or ["batch", "{TIME_AXIS}", ...]')
+            if tensor.name in RESERVED_NAMES or not 0 < len(tensor.name) <= _MAX_NAME_CHARACTERS:
+                allowed = f"at most {_MAX_NAME_CHARACTERS} characters and none of {sorted(RESERVED_NAMES)}"
+                raise ValueError(f"no {kind} may be called {tensor.name[:80]!r}: {allowed}")
     _check_lengths(inputs, outputs, options)
     unknown = set(options.notes) - {tensor.name for tensor in [*arrays, *outputs]}
     if unknown:
@@ -254,7 +261,7 @@ def _check_lengths(inputs: list[TensorSpec], outputs: list[TensorSpec], options:
         raise ValueError(f"the input {LENGTHS!r} must be int64 ['batch']")
     if not over_time and (lengths is not None or any(tensor.shape[1:2] == (TIME_AXIS,) for tensor in outputs)):
         raise ValueError(f"lengths and outputs over {TIME_AXIS!r} need an input over it")
-    if over_time and lengths is None and not options.equal_lengths:
-        raise ValueError(f"a graph without {LENGTHS!r} reads padding: its options need equal_lengths")
+    if options.equal_lengths != (over_time and lengths is None):
+        raise ValueError(f"equal_lengths is for graphs over {TIME_AXIS!r} without {LENGTHS!r}, which read padding")
     if over_time and options.fixed_length is not None:
         raise ValueError(f"fixed_length is for a graph without an axis {TIME_AXIS!r}")

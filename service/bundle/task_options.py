@@ -331,7 +331,7 @@ class TensorsOptions(OptionsOfTask):
 
     task: Literal["tensors"] = "tensors"
     equal_lengths: bool = Field(
-        default=False, description="whether only inputs of one length may share a run, as padding would change answers"
+        default=False, description="whether only inputs of one length share a run: the graph is not told the lengths"
     )
     fixed_length: int | None = Field(
         default=None, ge=1, description="steps of time where the graph takes one number of them, axis 1 of its inputs"

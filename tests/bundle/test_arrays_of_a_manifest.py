@@ -63,7 +63,10 @@ def test_state_makes_chunks() -> None:
     ("arguments", "message"),
     [
         ({"inputs": (LENGTHS,)}, "needs an input and an output"),
-        ({"inputs": (X,)}, "need equal_lengths"),
+        ({"inputs": (X,)}, "equal_lengths is for graphs over 'time' without 'lengths'"),
+        ({"equal_lengths": True}, "equal_lengths is for graphs over 'time' without 'lengths'"),
+        ({"outputs": (tensor("state", "batch", 2),)}, "no output may be called 'state'"),
+        ({"outputs": (tensor("y" * 65, "batch", 2),)}, "no output may be called 'yyy"),
         ({"inputs": (tensor("x", "time", "batch", 3), LENGTHS)}, r"the input 'x' is \['time', 'batch', 3\]"),
         ({"inputs": (tensor("x", 1, "time", 3), LENGTHS)}, "the input 'x' is"),
         ({"inputs": (tensor("x", "batch", 3, "time"), LENGTHS)}, "the input 'x' is"),

@@ -25,7 +25,7 @@ from service.bundle.task_options import (
     signal_of,
 )
 from service.errors import InvalidInput
-from service.tasks.core.task import Clip, Frames, Picture, Waveform
+from service.tasks.core.task import NO_TEXT, Clip, Frames, Picture, Waveform
 from service.tasks.inputs.clips.gif_blocks import SIGNATURES as GIF_SIGNATURES
 from service.tasks.inputs.json_input import ReadInput
 from service.tasks.inputs.sound_file import SOUND_STARTS, has_compression, read_sound
@@ -47,7 +47,7 @@ class Rows(NamedTuple):
     @property
     def texts(self) -> list[str | Sequence[str]]:
         """Those of the values that are texts or lists of words."""
-        return [value for value in self.values if not isinstance(value, (dict, Frames, Waveform, Picture, Clip))]
+        return [value for value in self.values if not isinstance(value, (dict, *NO_TEXT))]
 
     @property
     def prompts(self) -> list[str]:
