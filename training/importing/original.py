@@ -12,15 +12,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from service.bundle.manifest import StateSpec
+from service.bundle.manifest import LENGTHS
 from service.errors import InferenceFailed
 from service.tasks.core.task import Array
-from training.importing.axes import Foreign
-from training.importing.edges import Edge, Edges, numbers_for, numbers_of
-from training.importing.edited_graph import EditedGraph
-from training.importing.masking import LENGTHS
-from training.importing.probing import BATCH, TIME, Arrays, Label, Opened
-from training.importing.recurrences import StatePlan, final_output
+from training.importing.graph.axes import Foreign
+from training.importing.graph.edges import Edge, Edges, numbers_for, numbers_of
+from training.importing.graph.edited_graph import EditedGraph
+from training.importing.graph.probing import BATCH, TIME, Arrays, Label, Opened
+from training.importing.graph.recurrences import StatePlan, final_output
 
 #: Inputs by name in, outputs by name out: onnxruntime on the file, or a module of torch.
 Compute = Callable[[Arrays], Mapping[str, NDArray[Any]]]
@@ -114,8 +113,3 @@ def onnx_compute(model: onnx.ModelProto, plan: StatePlan) -> tuple[Compute, dict
         if value not in graph.outputs:
             graph.declare_output(value)
     return Opened(graph.model()).run, finals
-
-
-def initial_state(specs: Sequence[StateSpec], rows: int) -> Arrays:
-    """Zeros before the first step."""
-    return {spec.name: np.zeros((spec.layers, rows, spec.width), dtype=np.float32) for spec in specs}

@@ -10,25 +10,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+import numpy as np
 import onnx
 
-from service.bundle.manifest import GraphSpec, StateSpec, TensorSpec
+from service.bundle.manifest import LENGTHS, GraphSpec, StateSpec, TensorSpec
 from service.errors import InferenceFailed
-from training.importing.axes import Foreign, find_axes
-from training.importing.edges import Edges, declare_inputs, declare_outputs, write_edges
-from training.importing.edited_graph import EditedGraph, attribute
-from training.importing.masking import LENGTHS, Unmaskable, write_lengths
-from training.importing.original import Compute, OriginalRunner, onnx_compute
-from training.importing.packing import without_sorting
-from training.importing.probing import BATCH, TIME, Label, RunRefused
-from training.importing.proof import Proof, prove
-from training.importing.recurrences import (
+from training.importing.graph.axes import Foreign, find_axes
+from training.importing.graph.edges import Edges, declare_inputs, declare_outputs, write_edges
+from training.importing.graph.edited_graph import EditedGraph, attribute
+from training.importing.graph.masking import Unmaskable, write_lengths
+from training.importing.graph.packing import without_sorting
+from training.importing.graph.probing import BATCH, TIME, Label, RunRefused
+from training.importing.graph.recurrences import (
     StatePlan,
     final_state_outputs,
     plan_state,
     write_state,
 )
-from training.importing.source import ImportRefused
+from training.importing.graph.source import ImportRefused
+from training.importing.original import Compute, OriginalRunner, onnx_compute
+from training.importing.proof import prove
+from training.publish.array_checks import Ranges
+from training.publish.parity_report import ParityReport
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,13 @@ class Draft:
     def spec(self) -> GraphSpec:
         """The graph as a manifest lists it."""
         state_in = [TensorSpec(name=s.name, dtype="float32", shape=(s.layers, BATCH, s.width)) for s in self.state]
-        state_out = [TensorSpec(name=s.next_name, dtype="float32", shape=(s.layers, BATCH, s.width)) for s in self.state]
+        state_out = [
+            TensorSpec(name=s.next_name, dtype="float32", shape=(s.layers, BATCH, s.width)) for s in self.state
+        ]
         lengths = [TensorSpec(name=LENGTHS, dtype="int64", shape=(BATCH,))] if self.has_lengths else []
         arrays = [edge.spec for edge in self.edges.inputs if edge.spec.name != LENGTHS]
         outputs = [edge.spec for edge in self.edges.outputs]
-        return GraphSpec(
-            file="model.onnx", inputs=(*arrays, *lengths, *state_in), outputs=(*outputs, *state_out)
-        )
+        return GraphSpec(file="model.onnx", inputs=(*arrays, *lengths, *state_in), outputs=(*outputs, *state_out))
 
     @property
     def over_time(self) -> bool:
@@ -74,7 +77,7 @@ class Understanding:
 
     draft: Draft
     original: OriginalRunner
-    proof: Proof
+    proof: ParityReport
     found: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -98,13 +101,20 @@ def understand(
     foreign.notes += without_sorting(foreign)
     missing: list[str] = []
     for with_lengths, with_state in product((True, False), (True, False)):
-        if with_lengths and foreign.fixed_steps is not None or not with_lengths and foreign.lengths:
+        if with_lengths not in _lengths_to_try(foreign):
             continue
         found = _attempt(foreign, model, compute, with_lengths, with_state, missing)
         if found is not None:
             found.found, found.missing = _facts(found.draft), list(dict.fromkeys([*_limits(found.draft), *missing]))
             return found
     raise ImportRefused(f"the model cannot be served as it is: {'; '.join(dict.fromkeys(missing))}")
+
+
+def _lengths_to_try(foreign: Foreign) -> tuple[bool, ...]:
+    """Whether a graph has lengths: those of its own always, none where the number of steps is fixed."""
+    if foreign.lengths:
+        return (True,)
+    return (True, False) if foreign.fixed_steps is None else (False,)
 
 
 def _attempt(
@@ -124,15 +134,15 @@ def _attempt(
         steps = foreign.bound_steps if compute is None else None
         rows = foreign.fixed_batch if compute is None else None
         original = OriginalRunner(draft.foreign, draft.edges, run, finals, steps, rows)
-        proof = prove(draft.model, draft.spec, draft.state, original, _num_ids(draft))
+        proof = prove(draft.model, draft.spec, draft.state, original, ranges_of_ids(draft))
     except (Unmaskable, _NoState) as error:
         missing.append(str(error))
         return None
     except (RunRefused, InferenceFailed) as error:
         missing.append(f"{_way(with_lengths, with_state)} is refused: {error}")
         return None
-    if proof.faults:
-        missing.append(f"{_way(with_lengths, with_state)} would change answers: {proof.faults[0]}")
+    if not proof.passed:
+        missing.append(f"{_way(with_lengths, with_state)} would change answers: {proof.failures[0]}")
         return None
     return Understanding(draft, original, proof, mended=[*draft.foreign.notes, *mended, *draft.edges.notes])
 
@@ -166,8 +176,12 @@ def write_draft(foreign: Foreign, with_lengths: bool, with_state: bool, mended: 
         finals = final_state_outputs(copy)
         if set(finals) != set(outputs):
             outputs = [name for name in outputs if name not in finals]
-            mended += [f"the output {name!r} is the state after the last step, which the service keeps" for name in finals]
-        mended += [f"the input {name!r} is the state before the first step, which the service keeps" for name in copy.state]
+            mended += [
+                f"the output {name!r} is the state after the last step, which the service keeps" for name in finals
+            ]
+        mended += [
+            f"the input {name!r} is the state before the first step, which the service keeps" for name in copy.state
+        ]
         write_state(copy, plan)
     mended += plan.notes
     edges = write_edges(copy, outputs)
@@ -182,9 +196,12 @@ def _told_masks(operators: list[str]) -> str:
     return f"an input of lengths was added, at which each row of a batch ends{masked}"
 
 
-def _num_ids(draft: Draft) -> dict[str, int]:
+def ranges_of_ids(draft: Draft) -> Ranges:
+    """The ids that have a row in the embedding that they index; 0 and 1 of what the original takes as booleans."""
     known = draft.foreign.num_ids
-    return {edge.spec.name: known[edge.source] for edge in draft.edges.inputs if edge.source in known}
+    ranges = {edge.spec.name: (0.0, 1.0) for edge in draft.edges.inputs if edge.dtype == np.bool_}
+    ids = {edge.spec.name: known[edge.source] for edge in draft.edges.inputs if edge.source in known}
+    return ranges | {name: (0.0, float(count - 1)) for name, count in ids.items()}
 
 
 def _facts(draft: Draft) -> list[str]:
@@ -197,7 +214,7 @@ def _facts(draft: Draft) -> list[str]:
     facts += [f"output {edge.spec.name}: {edge.spec.dtype} {list(edge.spec.shape)}" for edge in draft.edges.outputs]
     if draft.state:
         facts.append(f"state {', '.join(spec.name for spec in draft.state)}: it is read in chunks, step by step")
-    facts += [f"ids of {name} are below {count}" for name, count in _num_ids(draft).items()]
+    facts += [f"numbers of {name} are 0 to {most:.0f}" for name, (_, most) in ranges_of_ids(draft).items()]
     return facts
 
 

@@ -13,9 +13,9 @@ import onnx
 from onnx import TensorProto
 
 from service.bundle.manifest import StateSpec
-from training.importing.axes import Foreign
-from training.importing.edited_graph import INITIAL_C, INITIAL_H, EditedGraph, attribute, fill_slot, slot
-from training.importing.probing import BATCH
+from training.importing.graph.axes import Foreign
+from training.importing.graph.edited_graph import INITIAL_C, INITIAL_H, EditedGraph, attribute, fill_slot, slot
+from training.importing.graph.probing import BATCH
 
 #: Outputs of a recurrent operator.
 FINAL_H, FINAL_C = 1, 2

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from service.bundle.manifest import Dtype, TensorSpec
-from training.importing.axes import Foreign
-from training.importing.edited_graph import EditedGraph
-from training.importing.masking import LENGTHS
-from training.importing.probing import BATCH, TIME, Label, Opened
-from training.importing.source import ImportRefused
+from service.bundle.manifest import LENGTHS, Dtype, TensorSpec
+from training.importing.graph.axes import Foreign
+from training.importing.graph.edited_graph import EditedGraph
+from training.importing.graph.probing import BATCH, TIME, Label, Opened
+from training.importing.graph.source import ImportRefused
 
 #: Recorded for inputs whose numbers a bundle takes as another type.
 _EDGE_TYPES: dict[Dtype, int] = {
@@ -60,7 +59,7 @@ def write_edges(foreign: Foreign, outputs: list[str]) -> Edges:
     before = set(graph.inputs) - set(kept)
     inputs = [_write_input(foreign, name, before) for name in kept]
     found, notes = list[Edge](), list[str]()
-    values = Opened(graph.model()).run(_feeds(foreign, inputs))
+    values = Opened(graph.model()).run(_feeds(foreign))
     taken = {edge.spec.name for edge in inputs} | before
     for name in outputs:
         labels = _output_labels(foreign, name)
@@ -75,7 +74,7 @@ def write_edges(foreign: Foreign, outputs: list[str]) -> Edges:
     return Edges(tuple(inputs), tuple(found), tuple(notes))
 
 
-def _feeds(foreign: Foreign, inputs: list[Edge]) -> dict[str, np.ndarray]:
+def _feeds(foreign: Foreign) -> dict[str, np.ndarray]:
     """Inputs of one row, in the names of the bundle, for the types of the outputs."""
     steps = foreign.fixed_steps or 2
     sizes: dict[Label, int] = {BATCH: 1, TIME: steps}

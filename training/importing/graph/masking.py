@@ -12,21 +12,26 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from training.importing.axes import Foreign
-from training.importing.edited_graph import RECURRENT, SEQUENCE_LENS, EditedGraph, attribute, fill_slot, slot
-from training.importing.probing import BATCH, OTHER, TIME, Label
+from service.bundle.manifest import LENGTHS
+from training.importing.graph.axes import Foreign
+from training.importing.graph.edited_graph import RECURRENT, SEQUENCE_LENS, EditedGraph, attribute, fill_slot, slot
+from training.importing.graph.probing import BATCH, OTHER, TIME, Label
 
-LENGTHS = "lengths"
 #: Numbers that no sum in float32 comes near to, and that stay finite when they are added to.
 _LEAST, _MOST = -1e30, 1e30
 
 #: Operators that compute each number from numbers at the same place, or from those along axes without time.
-_BY_STEP = frozenset(
-    "Abs Add And BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant ConstantOfShape Cos Div Dropout Elu Equal Erf Exp "
-    "Expand Flatten Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsNaN LeakyRelu Less LessOrEqual "
-    "Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pad Pow Range Reciprocal Relu Reshape Round Selu Shape Sigmoid Sign "
-    "Sin Size Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh ThresholdedRelu Tile Transpose Unsqueeze Where Xor".split()
-)
+# fmt: off
+_BY_STEP = frozenset({
+    "Abs", "Add", "And", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Concat", "Constant",
+    "ConstantOfShape", "Cos", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gelu",
+    "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsNaN", "LeakyRelu", "Less", "LessOrEqual",
+    "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "Range",
+    "Reciprocal", "Relu", "Reshape", "Round", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Softplus",
+    "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Tile", "Transpose",
+    "Unsqueeze", "Where", "Xor",
+})
+# fmt: on
 #: Operators that mix numbers along their axes, and what padding must be for them.
 _REDUCING = {
     "ReduceSum": 0.0,

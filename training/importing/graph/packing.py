@@ -6,8 +6,8 @@ recurrence would have to be sorted as well.
 
 from __future__ import annotations
 
-from training.importing.axes import Foreign
-from training.importing.probing import BATCH
+from training.importing.graph.axes import Foreign
+from training.importing.graph.probing import BATCH
 
 
 def without_sorting(foreign: Foreign) -> list[str]:

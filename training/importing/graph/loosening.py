@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from training.importing.edited_graph import (
+from training.importing.graph.edited_graph import (
     INITIAL_C,
     INITIAL_H,
     SEQUENCE_LENS,
@@ -22,7 +22,7 @@ from training.importing.edited_graph import (
     set_attribute,
     slot,
 )
-from training.importing.probing import TIME, Label
+from training.importing.graph.probing import TIME, Label
 
 #: The end of a slice without an end.
 _NO_END = np.iinfo(np.int64).max
@@ -94,7 +94,7 @@ def free_reshapes(graph: EditedGraph, values: Mapping[str, NDArray[Any]], sizes:
 
 def _freed(before: Sequence[int], target: Sequence[int], sizes: Sequence[int]) -> list[int] | None:
     """The target of a reshape without the sizes of an export; None where they cannot be told from others."""
-    whole = [size if size else before[place] for place, size in enumerate(target)]
+    whole = [size or before[place] for place, size in enumerate(target)]
     if -1 in whole:
         known = int(np.prod([size for size in whole if size != -1]))
         whole[whole.index(-1)] = int(np.prod(before)) // max(1, known)

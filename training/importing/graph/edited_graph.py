@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from training.importing.source import subgraphs
+from training.importing.graph.source import subgraphs
 
 #: Operators with ONNX's recurrences in them: the sequence is input 0.
 RECURRENT = ("LSTM", "GRU", "RNN")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.inference.runtime.ort_runner import session_options  # sets its environment before onnxruntime is imported
-from training.importing.edited_graph import EditedGraph
-from training.importing.source import ImportRefused
+from training.importing.graph.edited_graph import EditedGraph
+from training.importing.graph.source import ImportRefused
 
 import onnxruntime as ort  # isort: skip
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.importing.edited_graph import INITIAL_C, INITIAL_H, SEQUENCE_LENS, EditedGraph, attribute, slot
-from training.importing.loosening import batch_second, free_initial_states, free_last_steps, free_reshapes
-from training.importing.probing import (
+from training.importing.graph.edited_graph import INITIAL_C, INITIAL_H, SEQUENCE_LENS, EditedGraph, attribute, slot
+from training.importing.graph.loosening import batch_second, free_initial_states, free_last_steps, free_reshapes
+from training.importing.graph.probing import (
     BATCH,
     OTHER,
     PROBES,
@@ -32,7 +32,7 @@ from training.importing.probing import (
     label_axes,
     source_inputs,
 )
-from training.importing.source import ImportRefused
+from training.importing.graph.source import ImportRefused
 
 #: Ids that are drawn where no embedding bounds them.
 UNBOUNDED_IDS = 2
@@ -95,6 +95,7 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
         ImportRefused: they cannot be told, or the batch is fixed by the graph.
     """
     notes = [f"{name}: layout = 1 (batch first) rewritten as time first" for name in batch_second(graph)]
+    _require_single_precision(graph)
     source = {one.name: one for one in source_inputs(graph)}
     fold_constants(graph)
     foreign = Foreign(graph, source, notes=notes)
@@ -111,6 +112,16 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
         f"the axes of {main!r} could not be told, or the graph runs at one size only{reason}: export it with free axes "
         f"for batch and time, or name them with --axes {main}=batch,time,..."
     )
+
+
+def _require_single_precision(graph: EditedGraph) -> None:
+    for node in graph.recurrences:
+        weights = graph.constant(node.input[1])
+        if weights is not None and weights.dtype != np.float32:
+            raise ImportRefused(
+                f"{node.name or node.op_type} computes in {weights.dtype}, which onnxruntime does not: export the model "
+                "in float32, such as that of module.float()"
+            )
 
 
 def _state_inputs(graph: EditedGraph) -> tuple[str, ...]:
@@ -143,7 +154,7 @@ def _lengths_input(graph: EditedGraph, source: Mapping[str, SourceInput]) -> str
         lens = slot(node, SEQUENCE_LENS)
         found = [name for name in graph.depends_on(lens) if len(source[name].dims) == 1] if lens else []
         if found:
-            return sorted(found)[0]
+            return min(found)
     return ""
 
 
@@ -263,7 +274,9 @@ def _make_free(tried: Foreign) -> None:
         if stuck:
             raise _Contradiction(f"{stuck[0]} of {tried.bound_steps}")
         if changed:
-            tried.notes.append(f"step {tried.bound_steps - 1} of {tried.bound_steps} is read as the last step of any input")
+            tried.notes.append(
+                f"step {tried.bound_steps - 1} of {tried.bound_steps} is read as the last step of any input"
+            )
         tried.labels |= _labels_of_values(tried)
     _require_sequences(tried)
     _require_same_answers(tried, values, batch, steps)

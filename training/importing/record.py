@@ -1,0 +1,177 @@
+"""Publishes an imported model: a staged bundle, the original's answers as examples, verified, then one rename."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from service.bundle.load import Bundle, Example
+from service.bundle.manifest import Limits, Manifest, TrainingFacts
+from service.bundle.task_options import TensorNote, TensorsOptions
+from service.bundle.write import staging_folder, write_examples
+from service.errors import InferenceFailed, InvalidInput, ParityFailed
+from service.tasks.catalogue import answer, task_of
+from service.tasks.core.task import Runner
+from training.importing.card import import_card
+from training.importing.examples import examples_of
+from training.importing.graph.source import ImportRefused
+from training.importing.understanding import Draft, Understanding, ranges_of_ids
+from training.onnx_graph.parts.builder import serialized
+from training.publish.export import free_version, publish_as_new, write_card_and_manifest
+from training.publish.parity_report import ParityReport
+from training.publish.verify import verify_bundle
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What only the importer's user knows of a model.
+
+    Attributes:
+        source: the file that it came from, for the card.
+        descriptions: of inputs and outputs by name, with their units.
+    """
+
+    name: str
+    source: str
+    version: str = "1"
+    description: str = ""
+    language: str = ""
+    licence: str = ""
+    max_input_tokens: int = 512
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The published bundle, and what was measured."""
+
+    path: Path
+    report: ParityReport
+
+
+def publish_arrays(
+    understanding: Understanding, facts: BundleFacts, models_root: Path, examples: Path | None = None
+) -> Imported:
+    """Publish a model as a bundle of the task `tensors`. Raises as `publish_import`."""
+    manifest = arrays_manifest(understanding.draft, facts)
+    inputs = examples_of(understanding, examples)
+    return publish_import(understanding, manifest, understanding.original, inputs, facts, models_root)
+
+
+def arrays_manifest(draft: Draft, facts: BundleFacts) -> Manifest:
+    """The manifest of a bundle of named arrays, without digests and parity."""
+    ranges = ranges_of_ids(draft)
+    known = {tensor.name for tensor in (*draft.spec.inputs, *draft.spec.outputs)}
+    unknown = sorted(facts.descriptions.keys() - known)
+    if unknown:
+        raise ImportRefused(f"there is no input or output {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    notes = {
+        name: TensorNote(
+            description=facts.descriptions.get(name, ""),
+            minimum=ranges[name][0] if name in ranges else None,
+            maximum=ranges[name][1] if name in ranges else None,
+        )
+        for name in dict.fromkeys([*facts.descriptions, *ranges])
+    }
+    options = TensorsOptions(
+        equal_lengths=draft.over_time and not draft.has_lengths, fixed_length=draft.foreign.fixed_steps, notes=notes
+    )
+    return base_manifest(draft, facts).model_copy(update={"task": "tensors", "options": options})
+
+
+def base_manifest(draft: Draft, facts: BundleFacts) -> Manifest:
+    """What manifests of imported models have in common."""
+    over_time = draft.over_time
+    return Manifest(
+        name=facts.name,
+        version=facts.version,
+        task="tensors",
+        description=facts.description,
+        language=facts.language,
+        licence=facts.licence,
+        options=TensorsOptions(
+            equal_lengths=over_time and not draft.has_lengths, fixed_length=draft.foreign.fixed_steps
+        ),
+        graphs={"model": draft.spec},
+        state=draft.state,
+        limits=Limits(max_input_tokens=max(facts.max_input_tokens, draft.foreign.fixed_steps or 1)),
+        tokenizers={},
+        training=TrainingFacts(parameters=_num_weights(draft.model), library_versions=_versions(draft.model)),
+    )
+
+
+def _num_weights(model: onnx.ModelProto) -> int:
+    arrays = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    return sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating))
+
+
+def _versions(model: onnx.ModelProto) -> dict[str, str]:
+    made = {model.producer_name: model.producer_version} if model.producer_name else {}
+    return {**made, **{name: version(name) for name in ("onnx", "onnxruntime")}}
+
+
+def publish_import(
+    understanding: Understanding,
+    manifest: Manifest,
+    original: Runner,
+    inputs: Sequence[Any],
+    facts: BundleFacts,
+    models_root: Path,
+    *,
+    tokenizers: Mapping[str, Any] | None = None,
+    model: onnx.ModelProto | None = None,
+) -> Imported:
+    """Write, verify and publish a bundle under the next free version.
+
+    Args:
+        original: answers the examples.
+        model: the graph of a typed task; None: that of the named arrays.
+
+    Raises:
+        ImportRefused: the task refuses an example, or the original fails in it.
+        ParityFailed: the bundle does not answer as the original does; nothing is published.
+    """
+    manifest = manifest.model_copy(update={"version": free_version(models_root, facts.name, facts.version)})
+    staged = staging_folder(models_root, facts.name)
+    try:
+        (graph,) = manifest.graphs.values()
+        (staged / graph.file).write_bytes(serialized(model if model is not None else understanding.draft.model))
+        bundle = Bundle(staged, manifest, dict(tokenizers or {}))
+        for role, file in manifest.tokenizers.items():
+            bundle.tokenizers[role].save(staged / file)
+        examples = recorded(bundle, original, inputs)
+        write_examples(staged, examples)
+        card = partial(import_card, understanding=understanding, source=facts.source)
+        write_card_and_manifest(staged, manifest, examples, card)
+        report = verify_bundle(staged)
+        for check, difference in understanding.proof.checks.items():
+            report.note(check, difference)
+        if not report.passed:
+            raise ParityFailed(staged, "\n".join(["not published.", *report.failures[:10]]))
+        proven = manifest.model_copy(update={"parity": report.parity()})
+        return Imported(publish_as_new(staged, models_root, proven, examples, card), report)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        if staged.parent.is_dir() and not any(staged.parent.iterdir()):
+            staged.parent.rmdir()
+
+
+def recorded(bundle: Bundle, original: Runner, inputs: Sequence[Any]) -> list[Example]:
+    """The original's answer to each input, through the service's own task code. Raises ImportRefused."""
+    task, examples = task_of(bundle), []
+    for number, value in enumerate(inputs, start=1):
+        try:
+            found = answer(task, original, value, {}).model_dump(mode="json")
+        except (InvalidInput, InferenceFailed) as error:
+            raise ImportRefused(f"example {number} could not be answered by the original: {error}") from error
+        examples.append(Example(value, {}, found))
+    return examples
