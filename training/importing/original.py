@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 
 from service.bundle.manifest import LENGTHS
 from service.errors import InferenceFailed
 from service.tasks.core.task import Array
 from training.importing.graph.axes import Foreign
 from training.importing.graph.edges import Edge, Edges, numbers_for, numbers_of
-from training.importing.graph.edited_graph import EditedGraph
+from training.importing.graph.edited_graph import EditedGraph, attribute
 from training.importing.graph.probing import BATCH, TIME, Arrays, Label, Opened
 from training.importing.graph.recurrences import StatePlan, final_output
 
@@ -102,14 +103,34 @@ class OriginalRunner:
 def onnx_compute(model: onnx.ModelProto, plan: StatePlan) -> tuple[Compute, dict[str, tuple[str, NDArray[Any]]]]:
     """The file in onnxruntime, unchanged but that final states are outputs too.
 
+    With `layout = 1`, which onnxruntime does not run, it is ONNX's reference evaluator that answers.
+
     Returns:
         the function, and for each next state its value in the original and the constant that it is counted from.
     """
     graph = EditedGraph(model)
     nodes, finals = graph.recurrences, dict[str, tuple[str, NDArray[Any]]]()
     for part in plan.parts:
-        finals[part.spec.next_name] = (final_output(graph, nodes[part.recurrence], part.final), part.start)
+        node = nodes[part.recurrence]
+        value = final_output(graph, node, part.final)
+        if attribute(node, "layout", 0):
+            value = graph.add("Transpose", value, perm=[1, 0, 2])
+        finals[part.spec.next_name] = (value, part.start)
     for value, _ in finals.values():
         if value not in graph.outputs:
             graph.declare_output(value)
+    if any(attribute(node, "layout", 0) for node in nodes):
+        return _evaluated(graph.model()), finals
     return Opened(graph.model()).run, finals
+
+
+def _evaluated(model: onnx.ModelProto) -> Compute:
+    evaluator = ReferenceEvaluator(model)
+
+    def run(feeds: Arrays) -> Arrays:
+        try:
+            return dict(zip(evaluator.output_names, evaluator.run(None, feeds), strict=True))
+        except (NotImplementedError, RuntimeError, ValueError, AttributeError) as error:
+            raise InferenceFailed(f"a recurrence with layout = 1 that cannot be evaluated: {error}") from error
+
+    return run

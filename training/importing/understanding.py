@@ -20,7 +20,7 @@ from training.importing.graph.edges import Edges, declare_inputs, declare_output
 from training.importing.graph.edited_graph import EditedGraph, attribute
 from training.importing.graph.masking import Unmaskable, write_lengths
 from training.importing.graph.packing import without_sorting
-from training.importing.graph.probing import BATCH, TIME, Label, RunRefused
+from training.importing.graph.probing import BATCH, TIME, Label, Opened, RunRefused
 from training.importing.graph.recurrences import (
     StatePlan,
     final_state_outputs,
@@ -107,7 +107,26 @@ def understand(
         if found is not None:
             found.found, found.missing = _facts(found.draft), list(dict.fromkeys([*_limits(found.draft), *missing]))
             return found
+    if _rows_depend(foreign):
+        raise ImportRefused("an answer depends on the other rows of its batch, which are those of other callers")
     raise ImportRefused(f"the model cannot be served as it is: {'; '.join(dict.fromkeys(missing))}")
+
+
+def _rows_depend(foreign: Foreign) -> bool:
+    """Whether a row of a full batch is answered otherwise than alone."""
+    opened, steps = Opened(foreign.graph.model()), foreign.fixed_steps or 4
+    batch = foreign.feeds(3, steps)
+    alone = {}
+    for name, array in batch.items():
+        axis = foreign.labels[name].index(BATCH) if BATCH in foreign.labels[name] else None
+        alone[name] = array if axis is None else array.take([0], axis=axis)
+    whole, single = opened.run(batch), opened.run(alone)
+    for name, array in single.items():
+        labels = foreign.labels[name]
+        found = whole[name].take([0], axis=labels.index(BATCH)) if BATCH in labels else whole[name]
+        if found.shape != array.shape or not np.allclose(found, array, rtol=1e-3, atol=1e-4, equal_nan=True):
+            return True
+    return False
 
 
 def _lengths_to_try(foreign: Foreign) -> tuple[bool, ...]:

@@ -93,7 +93,7 @@ class Case:
             np.testing.assert_allclose(found, expected[edge.spec.name], atol=2e-5, rtol=1e-4)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: ": ".join(case))
+@pytest.fixture(scope="module", params=CASES, ids=": ".join)
 def case(request: pytest.FixtureRequest) -> Case:
     return Case(*request.param)
 

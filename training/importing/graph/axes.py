@@ -119,8 +119,8 @@ def _require_single_precision(graph: EditedGraph) -> None:
         weights = graph.constant(node.input[1])
         if weights is not None and weights.dtype != np.float32:
             raise ImportRefused(
-                f"{node.name or node.op_type} computes in {weights.dtype}, which onnxruntime does not: export the model "
-                "in float32, such as that of module.float()"
+                f"{node.name or node.op_type} computes in {weights.dtype}, which onnxruntime does not: export the "
+                "model in float32, such as that of module.float()"
             )
 
 
