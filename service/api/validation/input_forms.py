@@ -116,19 +116,22 @@ class PicturesObject(TypedDict):
     ]
 
 
+NamedArrays = Annotated[
+    dict[str, Any],
+    Field(
+        min_length=1,
+        max_length=_MAX_ARRAYS,
+        description="by name: a number, or nested lists of numbers; the first axis of those over time is time",
+    ),
+]
+
+
 class TensorsObject(TypedDict):
     """Named arrays as nested lists, without a batch axis, for models whose inputs have names of their own."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
-    tensors: Annotated[
-        dict[str, Any],
-        Field(
-            min_length=1,
-            max_length=_MAX_ARRAYS,
-            description="by name: a number, or nested lists of numbers; the first axis of those over time is time",
-        ),
-    ]
+    tensors: NamedArrays
 
 
 def _item_tag(value: Any) -> str | None:

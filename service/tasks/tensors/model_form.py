@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.bundle.load import Bundle
-from service.bundle.manifest import LENGTHS, TIME_AXIS
+import numpy as np
+
+from service.bundle.manifest import LENGTHS, TIME_AXIS, Manifest, TensorSpec
 from service.bundle.padding import Array
-from service.bundle.task_options import TensorsOptions
+from service.bundle.task_options import TensorNote, TensorsOptions
 from service.errors import InvalidInput
 from service.tasks.core.task import PredictInput, Tensors, kind_of
 from service.tasks.tensors.array_form import ArrayForm
@@ -18,11 +19,28 @@ GRAPH = "model"
 _PATH = "tensors"
 
 
+def described(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
+    """The inputs and outputs of a bundle of named arrays, without the batch axis, its lengths and its state."""
+    options, form = manifest.options, ModelForm(manifest)
+    assert isinstance(options, TensorsOptions)
+
+    def told(tensor: TensorSpec) -> dict[str, Any]:
+        note = options.notes.get(tensor.name, TensorNote())
+        shape = list(tensor.shape[1:])
+        return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape, **note.model_dump(exclude_defaults=True)}
+
+    graph = manifest.graphs[GRAPH]
+    return {
+        "inputs": [told(tensor) for tensor in graph.inputs if tensor.name in form.inputs],
+        "outputs": [told(tensor) for tensor in graph.outputs if tensor.name in form.outputs],
+    }
+
+
 class ModelForm:
     """The inputs and outputs of a bundle of the task, without its state and its lengths."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        manifest, options = bundle.manifest, bundle.manifest.options
+    def __init__(self, manifest: Manifest) -> None:
+        options = manifest.options
         assert isinstance(options, TensorsOptions)
         spec, limits = manifest.graphs[GRAPH], manifest.limits
         states = {state.name for state in manifest.state} | {state.next_name for state in manifest.state}
@@ -33,6 +51,7 @@ class ModelForm:
         }
         #: The axes of each output behind the batch.
         self.outputs = {tensor.name: tensor.shape[1:] for tensor in spec.outputs if tensor.name not in states}
+        self.item_bytes = {tensor.name: np.dtype(tensor.dtype).itemsize for tensor in spec.outputs}
         self.has_lengths = any(tensor.name == LENGTHS for tensor in spec.inputs)
         self._fixed_length = options.fixed_length or 1
         self._shown = ", ".join(f"{name} {form}" for name, form in self.inputs.items())
@@ -72,6 +91,11 @@ class ModelForm:
         missing = [name for name in self.inputs if name not in given]
         if missing:
             raise InvalidInput(f"{', '.join(missing)} is missing; the inputs are: {self._shown}", (_PATH,))
+
+    def num_steps(self, arrays: Mapping[str, Any]) -> int:
+        """Steps of time of an input that was read."""
+        over_time = next((name for name, form in self.inputs.items() if form.is_over_time), None)
+        return self._fixed_length if over_time is None else len(arrays[over_time])
 
     def length_of(self, arrays: Mapping[str, Array]) -> int:
         """Steps of time, in which all inputs over time agree. Raises InvalidInput."""

@@ -35,7 +35,8 @@ def array_of_lists(value: Any, num_axes: int, is_whole: bool, check_size: CheckS
         InvalidInput: the lists are not that deep or not of equal length, or an element is no such number; with the
             path of the list or element.
     """
-    level, shape = [value], []
+    level: list[Any] = [value]
+    shape: list[int] = []
     for axis in range(num_axes):
         if set(map(type, level)) != {list}:
             _refuse_no_list(level, shape)

@@ -88,7 +88,7 @@ class TensorsTask(PredictTask[TensorsExample, TensorsOutput]):
 
     def __init__(self, bundle: Bundle) -> None:
         self._manifest = bundle.manifest
-        self._form = ModelForm(bundle)
+        self._form = ModelForm(bundle.manifest)
 
     @property
     def equal_lengths(self) -> bool:

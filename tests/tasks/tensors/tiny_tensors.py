@@ -17,7 +17,7 @@ from service.bundle.task_options import TensorNote, TensorsOptions
 from tests.tiny_bundles import write_tiny_bundle
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
-WIDTH, SIZE, NUM_IDS, FIXED = 3, 2, 7, 5
+WIDTH, SIZE, NUM_IDS, FIXED, WIDE = 3, 2, 7, 5, 8192
 MAX_STEPS = 40
 LENGTHS = ids("lengths", "batch")
 _X, _Y = floats("x", "batch", "time", WIDTH), floats("z", "batch", "time", SIZE)
@@ -91,6 +91,13 @@ def fixed(graph: Graph) -> _Parts:
     return inputs, outputs, (), {"fixed_length": FIXED}
 
 
+def wide(graph: Graph) -> _Parts:
+    """A graph that gives many numbers for each step."""
+    y, *_ = graph.recurrent("GRU", graph.time_first("x", "steps"), 1)
+    graph.dense(graph.batch_first(y, "states"), HIDDEN, WIDE, "z")
+    return [floats("x", "batch", "time", 1)], [floats("z", "batch", "time", WIDE)], (), {"equal_lengths": True}
+
+
 def _heads(graph: Graph, y: str, h: str) -> None:
     """`z` of every step and `last` of the whole."""
     graph.dense(graph.batch_first(y, "states"), HIDDEN, SIZE, "z")
@@ -110,6 +117,7 @@ _GRAPHS: dict[str, Callable[[Graph], _Parts]] = {
     "unbounded": unbounded,
     "several": several,
     "fixed": fixed,
+    "wide": wide,
 }
 
 
@@ -131,7 +139,8 @@ def write_tensors_bundle(models_root: Path, kind: str, name: str = "") -> Path:
             tokenizers={},
         )
 
-    questions = [({"tensors": sample(kind, length)}, {}) for length in (4, 6)]
+    lengths = (1,) if kind == "wide" else (4, 6)
+    questions = [({"tensors": sample(kind, length)}, {}) for length in lengths]
     return write_tiny_bundle(models_root, "tensors", name or f"tiny-{kind}", build=build, questions=questions)
 
 
@@ -139,6 +148,8 @@ def sample(kind: str, length: int, seed: int = 0) -> dict[str, Any]:
     """Arrays for one of the graphs, as nested lists."""
     rng = np.random.default_rng([seed, length])
     length = FIXED if kind == "fixed" else length
+    if kind == "wide":
+        return {"x": rng.normal(size=(length, 1)).round(2).tolist()}
     if kind in ("labels", "unbounded"):
         return {"tokens": rng.integers(0, NUM_IDS, length).tolist()}
     arrays: dict[str, Any] = {"x": rng.normal(size=(length, WIDTH)).round(2).tolist()}
