@@ -63,9 +63,7 @@ def batch_first_lstm() -> onnx.ModelProto:
     graph.recurrence("LSTM", "x", ["outputs", "hidden"], layout=1)
     graph.node("Squeeze", ["outputs", graph.constant("axis", np.array([2]))], ["y"])
     graph.node("Squeeze", ["hidden", graph.constant("other_axis", np.array([1]))], ["z"])
-    return graph.model(
-        {"x": (TensorProto.FLOAT, ["n", "t", FEATURES])}, {"y": ["n", "t", WIDTH], "z": ["n", WIDTH]}
-    )
+    return graph.model({"x": (TensorProto.FLOAT, ["n", "t", FEATURES])}, {"y": ["n", "t", WIDTH], "z": ["n", WIDTH]})
 
 
 def of_tensorflow(operator: str = "GRU", *, full_lengths: bool = True) -> onnx.ModelProto:
@@ -93,9 +91,7 @@ def of_tensorflow(operator: str = "GRU", *, full_lengths: bool = True) -> onnx.M
     graph.node("Squeeze", ["final", graph.constant("axis0", np.array([0]))], ["state"])
     graph.node("MatMul", ["state", graph.weight("dense", WIDTH, LABELS)], ["logits"])
     graph.node("Softmax", ["logits"], ["dense_1/Softmax:0"])
-    return graph.model(
-        {"tokens:0": (TensorProto.FLOAT, [None, None])}, {"dense_1/Softmax:0": [None, LABELS]}
-    )
+    return graph.model({"tokens:0": (TensorProto.FLOAT, [None, None])}, {"dense_1/Softmax:0": [None, LABELS]})
 
 
 def by_other_operators(domain: str) -> onnx.ModelProto:
