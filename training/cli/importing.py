@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from service.errors import UnrollError
 from training.cli.options import AsJson, ModelsFolder, friendly_errors, say
 from training.fit.places import check_writable
+
+if TYPE_CHECKING:
+    from training.importing.typed import TypedGraph
+    from training.importing.understanding import Understanding
 
 AxesOption = Annotated[
     list[str] | None,
@@ -19,16 +23,42 @@ DescribeOption = Annotated[
     list[str] | None,
     typer.Option("--describe", help='What an input or output holds: x="acceleration in m/s2". Repeatable.'),
 ]
+TaskOption = Annotated[
+    Literal["tensors", "tagging", "classification"],
+    typer.Option("--task", help="tensors (named arrays), tagging or classification."),
+]
+LabelsOption = Annotated[
+    Path | None, typer.Option("--labels", help="Labels in the order of the outputs: one a line, or JSON.")
+]
+TokenizerOption = Annotated[
+    Path | None,
+    typer.Option("--tokenizer", help="Vocabulary of the ids: tokenizer.json, vocab.txt, or a dictionary in JSON."),
+]
+CutOption = Annotated[
+    Literal["whitespace", "english", "french", "portuguese"],
+    typer.Option("--cut", help="Where texts are cut into words, for vocabularies that do not say so."),
+]
 
 
 def import_model(
     model: Annotated[Path, typer.Argument(help="ONNX file, such as model.onnx.")],
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.", show_default="that of the file")] = "",
     models: ModelsFolder = Path("models"),
+    task: TaskOption = "tensors",
+    labels: LabelsOption = None,
+    tokenizer: TokenizerOption = None,
+    unknown: Annotated[str, typer.Option("--unknown", help="Token of the vocabulary for unknown words.")] = "",
+    cut: CutOption = "whitespace",
+    features: Annotated[
+        str, typer.Option("--features", help="Names of the numbers of a frame, for a classifier of frames: x,y,z.")
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", help="Output with a score for each label, if not the only one.")
+    ] = "",
     axes: AxesOption = None,
     examples: Annotated[
         Path | None,
-        typer.Option("--examples", help="Inputs to record, an .npz with an array [rows, ...] for each input."),
+        typer.Option("--examples", help="Inputs to record: .npz with an array [rows, ...] for each input, or texts."),
     ] = None,
     describe: DescribeOption = None,
     description: Annotated[str, typer.Option("--description", help="What the model is, for its card.")] = "",
@@ -42,7 +72,9 @@ def import_model(
 
     What it is:     unroll import model.onnx --inspect
 
-    As a bundle:    unroll import model.onnx --name my-lstm
+    Named arrays:   unroll import model.onnx --name my-lstm
+
+    Typed:          unroll import model.onnx --task tagging --labels labels.txt --tokenizer vocab.txt
 
     LSTM, GRU and Elman recurrences become state, so that inputs can be streamed. Batch and time are made free, lengths
     are added where padding would be read, and every answer is compared with that of the original before anything is
@@ -50,9 +82,16 @@ def import_model(
     """
     with friendly_errors():
         from training.importing.import_model import open_file, parse_axes
-        from training.importing.record import BundleFacts, publish_arrays
+        from training.importing.record import BundleFacts, publish_arrays, publish_typed
         from training.importing.report import report, report_json
 
+        if not inspect:
+            check_writable(models, "--models")
+        understanding = open_file(model, parse_axes(axes or []))
+        typed = _typed(understanding, task, labels, tokenizer, unknown, cut, features, output)
+        if inspect:
+            typer.echo(report_json(understanding) if as_json else report(understanding))
+            return
         facts = BundleFacts(
             name=name or _name_of(model),
             source=model.name,
@@ -62,14 +101,41 @@ def import_model(
             max_input_tokens=max_steps,
             descriptions=_descriptions(describe or []),
         )
-        if not inspect:
-            check_writable(models, "--models")
-        understanding = open_file(model, parse_axes(axes or []))
-        if inspect:
-            typer.echo(report_json(understanding) if as_json else report(understanding))
-            return
         say(report(understanding))
-        typer.echo(publish_arrays(understanding, facts, models, examples).path)
+        if typed is None:
+            published = publish_arrays(understanding, facts, models, examples)
+        else:
+            published = publish_typed(understanding, typed, facts, models, examples)
+        typer.echo(published.path)
+
+
+def _typed(
+    understanding: Understanding,
+    task: Literal["tensors", "tagging", "classification"],
+    labels: Path | None,
+    tokenizer: Path | None,
+    unknown: str,
+    cut: Literal["whitespace", "english", "french", "portuguese"],
+    features: str,
+    output: str,
+) -> TypedGraph | None:
+    """The model with the contract of a typed task; None for named arrays, which have no labels and no words."""
+    from training.importing.typed import embedded_ids, read_labels, typed_graph
+    from training.importing.vocabulary import read_vocabulary
+
+    if task == "tensors":
+        given = [name for name, value in (("--labels", labels), ("--tokenizer", tokenizer)) if value is not None]
+        if given:
+            raise UnrollError(f"{given[0]} belongs to a typed task: add --task tagging or --task classification")
+        return None
+    if labels is None:
+        raise UnrollError(f"--task {task} needs --labels FILE, the labels in the order of the outputs")
+    vocabulary = None
+    if tokenizer is not None:
+        vocabulary = read_vocabulary(tokenizer, embedded_ids(understanding), unknown, cut)
+        understanding.mended += vocabulary.notes
+    names = [part.strip() for part in features.split(",") if part.strip()]
+    return typed_graph(understanding, task, read_labels(labels), vocabulary, names, output)
 
 
 def _name_of(model: Path) -> str:

@@ -10,9 +10,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from service.bundle.manifest import LENGTHS, TIME_AXIS
+from service.bundle.tokenizer import EOS
 from service.tasks.core.task import Array
 from service.tasks.tensors.short_numbers import plain_numbers
 from training.importing.graph.source import ImportRefused
+from training.importing.typed import TypedGraph
 from training.importing.understanding import Draft, Understanding, ranges_of_ids
 from training.publish.array_checks import NamedArrays
 
@@ -27,6 +29,37 @@ def examples_of(understanding: Understanding, file: Path | None, seed: int = 0) 
     """The inputs of a `tensors` bundle's examples, as callers send them. Raises ImportRefused for an unfit file."""
     rows = _drawn(understanding, seed) if file is None else _read(understanding.draft, file)
     return [{"tensors": {name: plain_numbers(array) for name, array in row.items()}} for row in rows]
+
+
+def examples_of_task(typed: TypedGraph, understanding: Understanding, file: Path | None, seed: int = 0) -> list[Any]:
+    """The inputs of a typed bundle's examples: lines of a text file, or rows of frames. Raises ImportRefused."""
+    if not typed.tokenizers:
+        (name,) = [edge.spec.name for edge in understanding.draft.edges.inputs if edge.spec.name != LENGTHS]
+        rows = _drawn(understanding, seed) if file is None else _read(understanding.draft, file)
+        return [{"frames": plain_numbers(row[name])} for row in rows]
+    if file is None:
+        steps = understanding.original.steps
+        sizes = DRAWN_STEPS if steps is None else (steps,) * len(DRAWN_STEPS)
+        return [_drawn_words(typed, size, seed + number) for number, size in enumerate(sizes)]
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    texts = [line for line in lines if line][:MAX_EXAMPLES]
+    if not texts:
+        raise ImportRefused(f"{file} has no line of text")
+    return texts
+
+
+def _drawn_words(typed: TypedGraph, count: int, seed: int) -> list[str]:
+    """Words of the vocabulary, each of which is one token."""
+    (tokenizer,) = typed.tokenizers.values()
+    random = np.random.default_rng(seed)
+    words: list[str] = []
+    for _ in range(100 * count):
+        word = tokenizer.token(int(random.integers(EOS, tokenizer.vocabulary_size)))
+        if word.strip() and tokenizer.encode_words([word])[0] > EOS:
+            words.append(word)
+        if len(words) == count:
+            return words
+    raise ImportRefused("the vocabulary has no words to draw examples from: give texts with --examples FILE")
 
 
 def _drawn(understanding: Understanding, seed: int) -> list[dict[str, Array]]:

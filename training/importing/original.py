@@ -19,7 +19,7 @@ from service.tasks.core.task import Array
 from training.importing.graph.axes import Foreign
 from training.importing.graph.edges import Edge, Edges, numbers_for, numbers_of
 from training.importing.graph.edited_graph import EditedGraph, attribute
-from training.importing.graph.probing import BATCH, TIME, Arrays, Label, Opened
+from training.importing.graph.probing import TIME, Arrays, Opened
 from training.importing.graph.recurrences import StatePlan, final_output
 
 #: Inputs by name in, outputs by name out: onnxruntime on the file, or a module of torch.
@@ -73,10 +73,9 @@ class OriginalRunner:
         if over_time and self.steps is not None and length != self.steps:
             raise InferenceFailed(f"the original takes {self.steps} steps, not {length}")
         whole = {edge.source: self._input(edge, feeds, row, length) for edge in self._edges.inputs}
-        sizes: dict[Label, int] = {BATCH: self._rows, TIME: length}
         for name in self._foreign.state:
-            shape = [sizes.get(label, label) for label in self._foreign.labels[name]]
-            whole[name] = np.zeros(shape, dtype=self._foreign.source[name].dtype)  # type: ignore[arg-type]
+            shape = self._foreign.shape_of(name, self._rows, length)
+            whole[name] = np.zeros(shape, dtype=self._foreign.source[name].dtype)
         made = self._compute(whole)
         answers = {edge.spec.name: numbers_of(edge, made[edge.source])[:1] for edge in self._edges.outputs}
         finals = {

@@ -7,7 +7,7 @@ chunks    a row in chunks, each continued from the state of the one before, equa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -26,7 +26,7 @@ class RewrittenRunner:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._opened = Opened(model)
 
-    def run(self, graph: str, feeds: dict[str, Array]) -> dict[str, Array]:
+    def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return self._opened.run(feeds)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ import onnx
 from onnx import numpy_helper
 
 from service.bundle.load import Bundle, Example
-from service.bundle.manifest import Limits, Manifest, TrainingFacts
-from service.bundle.task_options import TensorNote, TensorsOptions
+from service.bundle.manifest import GraphSpec, Limits, Manifest, TrainingFacts
+from service.bundle.task_options import TaskOptions, TensorNote, TensorsOptions
+from service.bundle.tokenizer import TextTokenizer
 from service.bundle.write import staging_folder, write_examples
 from service.errors import InferenceFailed, InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
 from service.tasks.core.task import Runner
+from service.tasks.recorded import label_scores
 from training.importing.card import import_card
-from training.importing.examples import examples_of
+from training.importing.examples import examples_of, examples_of_task
 from training.importing.graph.source import ImportRefused
+from training.importing.typed import TypedGraph
 from training.importing.understanding import Draft, Understanding, ranges_of_ids
 from training.onnx_graph.parts.builder import serialized
 from training.publish.export import free_version, publish_as_new, write_card_and_manifest
@@ -58,13 +61,36 @@ class Imported:
     report: ParityReport
 
 
+@dataclass(frozen=True)
+class Graph:
+    """The graph of a bundle, and its tokenizers by role."""
+
+    model: onnx.ModelProto
+    tokenizers: Mapping[str, TextTokenizer] = field(default_factory=dict)
+
+
 def publish_arrays(
     understanding: Understanding, facts: BundleFacts, models_root: Path, examples: Path | None = None
 ) -> Imported:
     """Publish a model as a bundle of the task `tensors`. Raises as `publish_import`."""
     manifest = arrays_manifest(understanding.draft, facts)
     inputs = examples_of(understanding, examples)
-    return publish_import(understanding, manifest, understanding.original, inputs, facts, models_root)
+    graph = Graph(understanding.draft.model)
+    return publish_import(understanding, manifest, understanding.original, inputs, facts.source, models_root, graph)
+
+
+def publish_typed(
+    understanding: Understanding,
+    typed: TypedGraph,
+    facts: BundleFacts,
+    models_root: Path,
+    examples: Path | None = None,
+) -> Imported:
+    """Publish a model as a bundle of a typed task. Raises as `publish_import`."""
+    manifest = typed_manifest(understanding.draft, typed, facts)
+    inputs = examples_of_task(typed, understanding, examples)
+    graph = Graph(typed.model, typed.tokenizers)
+    return publish_import(understanding, manifest, typed.original, inputs, facts.source, models_root, graph)
 
 
 def arrays_manifest(draft: Draft, facts: BundleFacts) -> Manifest:
@@ -82,30 +108,34 @@ def arrays_manifest(draft: Draft, facts: BundleFacts) -> Manifest:
         )
         for name in dict.fromkeys([*facts.descriptions, *ranges])
     }
-    options = TensorsOptions(
-        equal_lengths=draft.over_time and not draft.has_lengths, fixed_length=draft.foreign.fixed_steps, notes=notes
-    )
-    return base_manifest(draft, facts).model_copy(update={"task": "tensors", "options": options})
+    equal = draft.over_time and not draft.has_lengths
+    options = TensorsOptions(equal_lengths=equal, fixed_length=draft.foreign.fixed_steps, notes=notes)
+    return _manifest(draft, facts, options, {"model": draft.spec})
 
 
-def base_manifest(draft: Draft, facts: BundleFacts) -> Manifest:
-    """What manifests of imported models have in common."""
-    over_time = draft.over_time
+def typed_manifest(draft: Draft, typed: TypedGraph, facts: BundleFacts) -> Manifest:
+    """The manifest of a bundle of a typed task, without digests and parity."""
+    tokenizers = dict.fromkeys(typed.tokenizers, "tokenizer.json")
+    graphs = {typed.graph: typed.spec}
+    return _manifest(draft, facts, typed.options, graphs, labels=typed.labels, tokenizers=tokenizers)
+
+
+def _manifest(
+    draft: Draft, facts: BundleFacts, options: TaskOptions, graphs: dict[str, GraphSpec], **more: Any
+) -> Manifest:
     return Manifest(
         name=facts.name,
         version=facts.version,
-        task="tensors",
+        task=options.task,
         description=facts.description,
         language=facts.language,
         licence=facts.licence,
-        options=TensorsOptions(
-            equal_lengths=over_time and not draft.has_lengths, fixed_length=draft.foreign.fixed_steps
-        ),
-        graphs={"model": draft.spec},
+        options=options,
+        graphs=graphs,
         state=draft.state,
         limits=Limits(max_input_tokens=max(facts.max_input_tokens, draft.foreign.fixed_steps or 1)),
-        tokenizers={},
         training=TrainingFacts(parameters=_num_weights(draft.model), library_versions=_versions(draft.model)),
+        **{"tokenizers": {}, **more},
     )
 
 
@@ -116,7 +146,7 @@ def _num_weights(model: onnx.ModelProto) -> int:
 
 def _versions(model: onnx.ModelProto) -> dict[str, str]:
     made = {model.producer_name: model.producer_version} if model.producer_name else {}
-    return {**made, **{name: version(name) for name in ("onnx", "onnxruntime")}}
+    return {**made, **{name: version_of(name) for name in ("onnx", "onnxruntime")}}
 
 
 def publish_import(
@@ -124,33 +154,32 @@ def publish_import(
     manifest: Manifest,
     original: Runner,
     inputs: Sequence[Any],
-    facts: BundleFacts,
+    source: str,
     models_root: Path,
-    *,
-    tokenizers: Mapping[str, Any] | None = None,
-    model: onnx.ModelProto | None = None,
+    graph: Graph,
 ) -> Imported:
     """Write, verify and publish a bundle under the next free version.
 
     Args:
         original: answers the examples.
-        model: the graph of a typed task; None: that of the named arrays.
+        source: the file that the model came from, for the card.
 
     Raises:
         ImportRefused: the task refuses an example, or the original fails in it.
         ParityFailed: the bundle does not answer as the original does; nothing is published.
     """
-    manifest = manifest.model_copy(update={"version": free_version(models_root, facts.name, facts.version)})
-    staged = staging_folder(models_root, facts.name)
+    version = free_version(models_root, manifest.name, manifest.version)
+    manifest = manifest.model_copy(update={"version": version})
+    staged = staging_folder(models_root, manifest.name)
     try:
-        (graph,) = manifest.graphs.values()
-        (staged / graph.file).write_bytes(serialized(model if model is not None else understanding.draft.model))
-        bundle = Bundle(staged, manifest, dict(tokenizers or {}))
+        (spec,) = manifest.graphs.values()
+        (staged / spec.file).write_bytes(serialized(graph.model))
+        bundle = Bundle(staged, manifest, dict(graph.tokenizers))
         for role, file in manifest.tokenizers.items():
             bundle.tokenizers[role].save(staged / file)
         examples = recorded(bundle, original, inputs)
         write_examples(staged, examples)
-        card = partial(import_card, understanding=understanding, source=facts.source)
+        card = partial(import_card, understanding=understanding, source=source)
         write_card_and_manifest(staged, manifest, examples, card)
         report = verify_bundle(staged)
         for check, difference in understanding.proof.checks.items():
@@ -174,4 +203,5 @@ def recorded(bundle: Bundle, original: Runner, inputs: Sequence[Any]) -> list[Ex
         except (InvalidInput, InferenceFailed) as error:
             raise ImportRefused(f"example {number} could not be answered by the original: {error}") from error
         examples.append(Example(value, {}, found))
-    return examples
+    scores = label_scores(bundle, task, original, inputs[0], {})
+    return [replace(examples[0], label_scores=scores), *examples[1:]]

@@ -119,10 +119,8 @@ def test_given_examples_are_recorded(home: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "examples.npz", x=rows, lengths=np.array([4, 2]))
     unroll("import", home / "stateful.onnx", "--examples", tmp_path / "examples.npz", "--models", tmp_path)
     examples = load_bundle(tmp_path / "stateful" / "1").examples
-    assert [example.inputs["tensors"]["x"] for example in examples] == [
-        [[0.25] * FEATURES] * 4,
-        [[-0.5] * FEATURES] * 2,
-    ]
+    found = [example.inputs["tensors"]["x"] for example in examples]
+    assert found == [[[0.25] * FEATURES] * 4, [[-0.5] * FEATURES] * 2]
 
 
 def test_examples_of_another_shape_are_refused(home: Path, tmp_path: Path) -> None:
@@ -140,7 +138,8 @@ def test_an_inspection_writes_nothing(home: Path, tmp_path: Path) -> None:
     assert "GRU of width 6, forward" in result.stdout
     assert "ReduceMean" in result.stdout
     facts = json.loads(unroll("import", home / "averaged.onnx", "--inspect", "--json").stdout)
-    assert facts["has_lengths"] and not facts["reads_chunks"]
+    assert facts["has_lengths"]
+    assert not facts["reads_chunks"]
     assert not (tmp_path / "m").exists()
 
 

@@ -109,7 +109,7 @@ def test_an_old_operator_set_is_converted() -> None:
 def test_weights_in_double_precision_are_refused() -> None:
     model = by_step(Recurrent("lstm").double())
     model.inputs["x"] = model.inputs["x"].double()
-    with pytest.raises(ImportRefused, match="float64.*float32"):
+    with pytest.raises(ImportRefused, match=r"float64.*float32"):
         understand(model.file())
 
 

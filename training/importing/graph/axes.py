@@ -73,8 +73,8 @@ class Foreign:
 
     def shape_of(self, name: str, batch: int, steps: int) -> tuple[int, ...]:
         """The shape of an input at one size."""
-        sizes: dict[Label, int] = {BATCH: batch, TIME: steps}
-        return tuple(sizes.get(label, label) for label in self.labels[name])  # type: ignore[misc]
+        sizes = {BATCH: batch, TIME: steps}
+        return tuple(sizes[label] if isinstance(label, str) else label for label in self.labels[name])
 
     def _array(self, one: SourceInput, batch: int, steps: int, random: np.random.Generator) -> NDArray[Any]:
         shape = self.shape_of(one.name, batch, steps)

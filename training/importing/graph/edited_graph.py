@@ -119,8 +119,8 @@ class EditedGraph:
         for node in self.graph.node:
             _rename(node, old, new)
 
-    def clear_name(self, name: str) -> None:
-        """Let a value inside of the graph give way to an input or output of its name."""
+    def clear_name(self, name: str) -> str:
+        """Let a value inside of the graph give way to an input or output of its name; returns the value's new name."""
         inner = self.new_name("inner")
         for node in self.graph.node:
             for index, made in enumerate(node.output):
@@ -131,6 +131,7 @@ class EditedGraph:
                 tensor.name = inner
                 self._constants[inner] = self._constants.pop(name)
         self.redirect(name, inner)
+        return inner
 
     def declare_output(self, value: str) -> None:
         """Make a value an output, of a type that the runtime infers."""

@@ -111,7 +111,7 @@ def write_state(foreign: Foreign, plan: StatePlan) -> None:
     nodes = graph.recurrences
     for part in plan.parts:
         node, spec = nodes[part.recurrence], part.spec
-        shape = [1, BATCH, spec.width]
+        shape: list[str | int | None] = [1, BATCH, spec.width]
         graph.clear_name(spec.name)
         graph.clear_name(spec.next_name)
         graph.graph.input.append(onnx.helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, shape))

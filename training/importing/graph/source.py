@@ -6,7 +6,7 @@ what ONNX's checker refuses. Older operator sets are converted, functions of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -117,17 +117,18 @@ def subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
 
 
 def _require_bounds(model: onnx.ModelProto, where: str) -> None:
-    bodies = [model.graph, *model.functions]
-    count = sum(_count(nodes.node, where, 0) for nodes in bodies)
+    count = _count(model.graph.node, where, 0)
+    count += sum(_count(function.node, where, 0) for function in model.functions)
     if count > MAX_NODES:
         raise ImportRefused(f"{where} has {count:,} nodes; at most {MAX_NODES:,} are read")
 
 
-def _count(nodes: object, where: str, depth: int) -> int:
+def _count(nodes: Iterable[onnx.NodeProto], where: str, depth: int) -> int:
+    """The nodes with those inside of them."""
     if depth > MAX_DEPTH:
         raise ImportRefused(f"{where} has graphs within graphs, more than {MAX_DEPTH} deep")
     count = 0
-    for node in nodes:  # type: ignore[attr-defined]
+    for node in nodes:
         inner = [graph for attribute in node.attribute for graph in subgraphs(attribute)]
         count += 1 + sum(_count(graph.node, where, depth + 1) for graph in inner)
     return count
