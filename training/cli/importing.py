@@ -34,6 +34,10 @@ TokenizerOption = Annotated[
     Path | None,
     typer.Option("--tokenizer", help="Vocabulary of the ids: tokenizer.json, vocab.txt, or a dictionary in JSON."),
 ]
+ReadOption = Annotated[
+    Literal["steps", "last", "final", "mean", "max"],
+    typer.Option("--read", help="Of weights without a program: what goes from the recurrence into the linear layer."),
+]
 CutOption = Annotated[
     Literal["whitespace", "english", "french", "portuguese"],
     typer.Option("--cut", help="Where texts are cut into words, for vocabularies that do not say so."),
@@ -41,7 +45,7 @@ CutOption = Annotated[
 
 
 def import_model(
-    model: Annotated[Path, typer.Argument(help="ONNX file, such as model.onnx.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file; or weights: .safetensors, .pt.")],
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.", show_default="that of the file")] = "",
     models: ModelsFolder = Path("models"),
     task: TaskOption = "tensors",
@@ -55,6 +59,7 @@ def import_model(
     output: Annotated[
         str, typer.Option("--output", help="Output with a score for each label, if not the only one.")
     ] = "",
+    read: ReadOption = "steps",
     axes: AxesOption = None,
     examples: Annotated[
         Path | None,
@@ -76,6 +81,8 @@ def import_model(
 
     Typed:          unroll import model.onnx --task tagging --labels labels.txt --tokenizer vocab.txt
 
+    Weights:        unroll import weights.safetensors --read last --name my-lstm
+
     LSTM, GRU and Elman recurrences become state, so that inputs can be streamed. Batch and time are made free, lengths
     are added where padding would be read, and every answer is compared with that of the original before anything is
     published. No code of the file runs. See training/docs/importing.md for what can be imported.
@@ -87,7 +94,7 @@ def import_model(
 
         if not inspect:
             check_writable(models, "--models")
-        understanding = open_file(model, parse_axes(axes or []))
+        understanding = open_file(model, parse_axes(axes or []), read)
         typed = _typed(understanding, task, labels, tokenizer, unknown, cut, features, output)
         if inspect:
             typer.echo(report_json(understanding) if as_json else report(understanding))

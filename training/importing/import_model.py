@@ -1,4 +1,4 @@
-"""Imports a model: from a file of ONNX or of weights, or from a module of torch that a program hands over.
+"""Imports a model from a file of ONNX or of weights; `torch_models.open_module` takes a module of torch.
 
 foreign = open_file(Path("model.onnx"))
 print(foreign.report())
@@ -13,6 +13,7 @@ from pathlib import Path
 from training.importing.graph.probing import Label
 from training.importing.graph.source import ImportRefused, read_onnx
 from training.importing.understanding import Understanding, understand
+from training.importing.weights import WEIGHTS, Read, open_weights
 
 #: Files that would have to be run to be read, and what to do instead.
 _REFUSED = {
@@ -26,8 +27,11 @@ _REFUSED = {
 }
 
 
-def open_file(file: Path, axes: Mapping[str, Sequence[Label]] | None = None) -> Understanding:
-    """Read and understand an ONNX file.
+def open_file(file: Path, axes: Mapping[str, Sequence[Label]] | None = None, read: Read = "steps") -> Understanding:
+    """Read and understand an ONNX file, or one of weights.
+
+    Args:
+        read: what goes into the linear layer of a network of which there are weights alone.
 
     Raises:
         ImportRefused: it cannot be imported; the message says why, and what to do.
@@ -36,6 +40,8 @@ def open_file(file: Path, axes: Mapping[str, Sequence[Label]] | None = None) -> 
     why = _REFUSED.get(file.suffix.lower())
     if why is not None:
         raise ImportRefused(f"{file}: {why}")
+    if file.suffix.lower() in WEIGHTS:
+        return open_weights(file, read)
     return understand(read_onnx(file), axes)
 
 

@@ -31,8 +31,6 @@ class OriginalRunner:
 
     Args:
         compute: runs the original, with `finals` of each part of the state as further outputs.
-        steps: the one number of steps that it can be run at; None for any.
-        rows: the one size of batch, likewise.
     """
 
     def __init__(
@@ -41,13 +39,12 @@ class OriginalRunner:
         edges: Edges,
         compute: Compute,
         finals: Mapping[str, tuple[str, NDArray[Any]]],
-        steps: int | None,
-        rows: int | None,
     ) -> None:
         self._foreign, self._edges, self._compute = foreign, edges, compute
         self._finals = finals
-        self.steps = steps
-        self._rows = rows or 1
+        #: The one number of steps that it can be run at; None for any.
+        self.steps = foreign.bound_steps
+        self._rows = foreign.fixed_batch or 1
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run every row of a batch alone, and pad what comes out as the batch is padded.

@@ -150,9 +150,7 @@ def _attempt(
         draft = write_draft(foreign, with_lengths, with_state, mended)
         of_file, finals = onnx_compute(model, draft.plan)
         run = of_file if compute is None else _with_finals(of_file, compute)
-        steps = foreign.bound_steps if compute is None else None
-        rows = foreign.fixed_batch if compute is None else None
-        original = OriginalRunner(draft.foreign, draft.edges, run, finals, steps, rows)
+        original = OriginalRunner(draft.foreign, draft.edges, run, finals)
         proof = prove(draft.model, draft.spec, draft.state, original, ranges_of_ids(draft))
     except (Unmaskable, _NoState) as error:
         missing.append(str(error))

@@ -70,10 +70,15 @@ def _source_input(value: onnx.ValueInfoProto) -> SourceInput:
         raise ImportRefused(f"the input {value.name!r} is no array of numbers")
     if not tensor.HasField("shape"):
         raise ImportRefused(f"the input {value.name!r} declares no axes: export it with its shape")
-    dims = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim)
-    if any(isinstance(dim, int) and dim < 1 for dim in dims):
-        dims = tuple(dim if isinstance(dim, str) or dim > 0 else "" for dim in dims)
+    dims = tuple(_size_or_name(dim) for dim in tensor.shape.dim)
     return SourceInput(value.name, _NUMPY_TYPES[tensor.elem_type], dims)
+
+
+def _size_or_name(dim: onnx.TensorShapeProto.Dimension) -> int | str:
+    """The size of an axis, or its name. torch writes a size that it has bound an axis to as a name, such as "4"."""
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value > 0 else ""
+    return int(dim.dim_param) if dim.dim_param.isdecimal() and int(dim.dim_param) > 0 else dim.dim_param
 
 
 class Opened:
