@@ -21,6 +21,7 @@ from service.client.answers import (
     ScoredAction,
     SpottedKeyword,
     Tagging,
+    TensorsAnswer,
     TextScore,
     TextToken,
     Token,
@@ -59,7 +60,7 @@ from service.client.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.client.inputs import Frames, Input
+from service.client.inputs import Frames, Input, Tensors
 from service.client.model_answers import (
     Health,
     KeptSession,
@@ -131,6 +132,8 @@ __all__ = [
     "StreamState",
     "StreamToken",
     "Tagging",
+    "Tensors",
+    "TensorsAnswer",
     "TextScore",
     "TextToken",
     "TimedOut",

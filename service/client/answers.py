@@ -6,7 +6,7 @@ What a newer service adds is in `model_extra` of an answer, and an attribute of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -212,12 +212,27 @@ class Transcript(Answer):
     keywords: list[SpottedKeyword] | None = None
 
 
+class TensorsAnswer(Answer):
+    """The outputs by name as nested lists, without a batch axis: `numpy.float32(answer.outputs["y"])` is an array."""
+
+    outputs: dict[str, Any]
+
+
 class OtherPrediction(Answer):
     """A prediction of a task that this version does not know: everything is in `model_extra`."""
 
 
 AnyPrediction = (
-    Classification | Tagging | Parsing | Translation | Captioning | Video | Forecasting | Transcript | OtherPrediction
+    Classification
+    | Tagging
+    | Parsing
+    | Translation
+    | Captioning
+    | Video
+    | Forecasting
+    | Transcript
+    | TensorsAnswer
+    | OtherPrediction
 )
 
 #: What the predictions of each task are.
@@ -230,6 +245,7 @@ PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "video": Video,
     "forecasting": Forecasting,
     "transcription": Transcript,
+    "tensors": TensorsAnswer,
 }
 
 P = TypeVar("P", bound=Answer)

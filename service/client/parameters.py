@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 class PredictParameters(TypedDict, total=False):
     """Of `predict`. Which of them a model takes depends on its task; others are refused with InvalidInput."""
 
+    outputs: Sequence[str]  # named arrays: the outputs to return
     top_k: int  # classification: also list this many of the most likely labels
     offsets: Literal["codepoints", "utf16", "bytes"]  # tagging and parsing: the unit of `start`, `end`
     conllu: bool  # parsing: also the sentence as CoNLL-U

@@ -12,6 +12,7 @@ from service.errors import InvalidInput
 from service.offline.answering.row_answers import RowAnswer
 from service.offline.row_values import require_columns
 from service.tasks.parsing.conllu import conllu
+from service.tasks.tensors.model_form import ModelForm
 
 #: The column with the reason why a row has no answer, null for the others.
 ERROR = "error"
@@ -177,6 +178,27 @@ def _transcription(manifest: Manifest, parameters: Mapping[str, Any]) -> list[An
     return [*found, _as_json("keywords")] if parameters.get("keywords") else found
 
 
+#: Types of cells by the axes of an output, of whole numbers and of others; more axes are JSON.
+_WHOLE: Sequence[CellType] = ("integer", "integers")
+_REAL: Sequence[CellType] = ("number", "numbers", "rows")
+
+
+def _tensors(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
+    """A column for each output."""
+    form, found = ModelForm(manifest), []
+    for name in form.require_outputs(parameters.get("outputs")):
+        types = _REAL if form.is_real[name] else _WHOLE
+        num_axes = len(form.outputs[name])
+        kind: CellType = types[num_axes] if num_axes < len(types) else "json"
+        found.append(AnswerColumn(name, kind, partial(_output, name, kind == "json")))
+    return found
+
+
+def _output(name: str, is_json: bool, answer: dict[str, Any]) -> Any:
+    value = answer["outputs"][name]
+    return _json(value) if is_json else value
+
+
 def _forecasting(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
     del parameters
     found = [_plain("forecast", "rows"), _plain("times", "texts"), _plain("channels", "texts", is_usual=False)]
@@ -218,5 +240,6 @@ _COLUMNS: Mapping[str, Callable[[Manifest, Mapping[str, Any]], list[AnswerColumn
     "video": _video,
     "forecasting": _forecasting,
     "transcription": _transcription,
+    "tensors": _tensors,
     "generation": _generation,
 }

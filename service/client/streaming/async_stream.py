@@ -52,7 +52,7 @@ class AsyncStream(Generic[P]):
         return self._talk.started
 
     async def send(self, piece: Piece, *, flush: bool = False) -> None:
-        """Send the next piece: text, samples or a part of a file as bytes, or rows. `flush`: it ends with a whole word.
+        """Send the next piece: text, bytes of samples or of a file, rows or arrays. `flush`: it ends with a whole word.
 
         Raises:
             ClientError: the service answers an error, or the connection is lost.

@@ -51,6 +51,7 @@ class ModelForm:
         }
         #: The axes of each output behind the batch.
         self.outputs = {tensor.name: tensor.shape[1:] for tensor in spec.outputs if tensor.name not in states}
+        self.is_real = {tensor.name: tensor.dtype == "float32" for tensor in spec.outputs}
         self.item_bytes = {tensor.name: np.dtype(tensor.dtype).itemsize for tensor in spec.outputs}
         self.has_lengths = any(tensor.name == LENGTHS for tensor in spec.inputs)
         self._fixed_length = options.fixed_length or 1
