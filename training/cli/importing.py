@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -60,6 +60,9 @@ def import_model(
         str, typer.Option("--output", help="Output with a score for each label, if not the only one.")
     ] = "",
     read: ReadOption = "steps",
+    transitions: Annotated[
+        Path | None, typer.Option("--transitions", help="Of a tagger's CRF: .npy [labels + 1, labels + 1].")
+    ] = None,
     axes: AxesOption = None,
     examples: Annotated[
         Path | None,
@@ -94,8 +97,9 @@ def import_model(
 
         if not inspect:
             check_writable(models, "--models")
-        understanding = open_file(model, parse_axes(axes or []), read)
-        typed = _typed(understanding, task, labels, tokenizer, unknown, cut, features, output)
+        understanding = open_file(model, parse_axes(axes or []), read, may_have_state=transitions is None)
+        words = Words(labels, tokenizer, unknown, cut, features, output, transitions)
+        typed = _typed(understanding, task, words)
         if inspect:
             typer.echo(report_json(understanding) if as_json else report(understanding))
             return
@@ -116,33 +120,41 @@ def import_model(
         typer.echo(published.path)
 
 
+class Words(NamedTuple):
+    """What the user says of the numbers of a model."""
+
+    labels: Path | None
+    tokenizer: Path | None
+    unknown: str
+    cut: Literal["whitespace", "english", "french", "portuguese"]
+    features: str
+    output: str
+    transitions: Path | None
+
+
 def _typed(
-    understanding: Understanding,
-    task: Literal["tensors", "tagging", "classification"],
-    labels: Path | None,
-    tokenizer: Path | None,
-    unknown: str,
-    cut: Literal["whitespace", "english", "french", "portuguese"],
-    features: str,
-    output: str,
+    understanding: Understanding, task: Literal["tensors", "tagging", "classification"], words: Words
 ) -> TypedGraph | None:
     """The model with the contract of a typed task; None for named arrays, which have no labels and no words."""
-    from training.importing.typed import embedded_ids, read_labels, typed_graph
+    from training.importing.typed import embedded_ids, read_labels, read_transitions, typed_graph
     from training.importing.vocabulary import read_vocabulary
 
     if task == "tensors":
-        given = [name for name, value in (("--labels", labels), ("--tokenizer", tokenizer)) if value is not None]
+        files = (("--labels", words.labels), ("--tokenizer", words.tokenizer), ("--transitions", words.transitions))
+        given = [name for name, file in files if file is not None]
         if given:
             raise UnrollError(f"{given[0]} belongs to a typed task: add --task tagging or --task classification")
         return None
-    if labels is None:
+    if words.labels is None:
         raise UnrollError(f"--task {task} needs --labels FILE, the labels in the order of the outputs")
-    vocabulary = None
-    if tokenizer is not None:
-        vocabulary = read_vocabulary(tokenizer, embedded_ids(understanding), unknown, cut)
+    labels, vocabulary, transitions = read_labels(words.labels), None, None
+    if words.tokenizer is not None:
+        vocabulary = read_vocabulary(words.tokenizer, embedded_ids(understanding), words.unknown, words.cut)
         understanding.mended += vocabulary.notes
-    names = [part.strip() for part in features.split(",") if part.strip()]
-    return typed_graph(understanding, task, read_labels(labels), vocabulary, names, output)
+    if words.transitions is not None:
+        transitions = read_transitions(words.transitions, len(labels))
+    features = [part.strip() for part in words.features.split(",") if part.strip()]
+    return typed_graph(understanding, task, labels, vocabulary, features, words.output, transitions)
 
 
 def _name_of(model: Path) -> str:

@@ -27,11 +27,18 @@ _REFUSED = {
 }
 
 
-def open_file(file: Path, axes: Mapping[str, Sequence[Label]] | None = None, read: Read = "steps") -> Understanding:
+def open_file(
+    file: Path,
+    axes: Mapping[str, Sequence[Label]] | None = None,
+    read: Read = "steps",
+    *,
+    may_have_state: bool = True,
+) -> Understanding:
     """Read and understand an ONNX file, or one of weights.
 
     Args:
         read: what goes into the linear layer of a network of which there are weights alone.
+        may_have_state: whether the task can carry a state from chunk to chunk, which a CRF cannot.
 
     Raises:
         ImportRefused: it cannot be imported; the message says why, and what to do.
@@ -41,8 +48,8 @@ def open_file(file: Path, axes: Mapping[str, Sequence[Label]] | None = None, rea
     if why is not None:
         raise ImportRefused(f"{file}: {why}")
     if file.suffix.lower() in WEIGHTS:
-        return open_weights(file, read)
-    return understand(read_onnx(file), axes)
+        return open_weights(file, read, may_have_state=may_have_state)
+    return understand(read_onnx(file), axes, may_have_state=may_have_state)
 
 
 def parse_axes(settings: Sequence[str]) -> dict[str, tuple[Label, ...]]:

@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from service.bundle.load import Bundle, Example
+from service.bundle.load import TRANSITIONS_FILE, Bundle, Example
 from service.bundle.manifest import GraphSpec, Limits, Manifest, TrainingFacts
+from service.bundle.padding import FloatArray
 from service.bundle.task_options import TaskOptions, TensorNote, TensorsOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.bundle.write import staging_folder, write_examples
@@ -63,10 +64,11 @@ class Imported:
 
 @dataclass(frozen=True)
 class Graph:
-    """The graph of a bundle, and its tokenizers by role."""
+    """The graph of a bundle, its tokenizers by role, and the transitions of its CRF."""
 
     model: onnx.ModelProto
     tokenizers: Mapping[str, TextTokenizer] = field(default_factory=dict)
+    transitions: FloatArray | None = None
 
 
 def publish_arrays(
@@ -89,7 +91,7 @@ def publish_typed(
     """Publish a model as a bundle of a typed task. Raises as `publish_import`."""
     manifest = typed_manifest(understanding.draft, typed, facts)
     inputs = examples_of_task(typed, understanding, examples)
-    graph = Graph(typed.model, typed.tokenizers)
+    graph = Graph(typed.model, typed.tokenizers, typed.transitions)
     return publish_import(understanding, manifest, typed.original, inputs, facts.source, models_root, graph)
 
 
@@ -174,7 +176,9 @@ def publish_import(
     try:
         (spec,) = manifest.graphs.values()
         (staged / spec.file).write_bytes(serialized(graph.model))
-        bundle = Bundle(staged, manifest, dict(graph.tokenizers))
+        bundle = Bundle(staged, manifest, dict(graph.tokenizers), transitions=graph.transitions)
+        if graph.transitions is not None:
+            np.save(staged / TRANSITIONS_FILE, graph.transitions)
         for role, file in manifest.tokenizers.items():
             bundle.tokenizers[role].save(staged / file)
         examples = recorded(bundle, original, inputs)

@@ -37,6 +37,7 @@ def open_module(
     *,
     num_ids: Mapping[str, int] | None = None,
     lengths: str = "",
+    may_have_state: bool = True,
 ) -> Understanding:
     """Export a module to ONNX and understand it; its answers are torch's.
 
@@ -54,7 +55,8 @@ def open_module(
     program = module if isinstance(module, torch.export.ExportedProgram) else None
     called: nn.Module = program.module() if program is not None else module  # type: ignore[assignment]
     model = _exported(called if program is None else program, inputs, axes, outputs)
-    return understand(checked(model, "the exported module"), axes, torch_compute(called, list(axes), outputs))
+    compute = torch_compute(called, list(axes), outputs)
+    return understand(checked(model, "the exported module"), axes, compute, may_have_state=may_have_state)
 
 
 def _example(name: str, axes: Sequence[Label], num_ids: Mapping[str, int], is_lengths: bool) -> Tensor:

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from service.bundle.manifest import LENGTHS, TIME_AXIS, Dtype, GraphSpec, TensorSpec
+from service.bundle.padding import FloatArray
 from service.bundle.task_options import ClassificationOptions, FramesSpec, TaggingOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array
@@ -64,6 +65,7 @@ class TypedGraph:
     tokenizers: dict[str, TextTokenizer]
     original: TypedOriginal
     meaning: Meaning
+    transitions: FloatArray | None = None
 
     @property
     def graph(self) -> str:
@@ -77,6 +79,7 @@ def typed_graph(
     vocabulary: ForeignVocabulary | None,
     features: Sequence[str] = (),
     output: str = "",
+    transitions: FloatArray | None = None,
 ) -> TypedGraph:
     """Give a model the contract of a task.
 
@@ -84,6 +87,7 @@ def typed_graph(
         vocabulary: of the ids that it reads; None for a classifier of frames.
         features: names of the numbers of a frame; by default their numbers.
         output: the output with a score for each label, where there are several.
+        transitions: of a CRF, `[labels + 1, labels + 1]`, see `TaggingOptions`; the model must have no state then.
 
     Raises:
         ImportRefused: the model does not fit the task; the message says what the task needs and what the model has.
@@ -99,10 +103,10 @@ def typed_graph(
     model = _with_contract(draft, spec, (source.spec.name, name), (scores.spec.name, logits), table, meaning)
     original = TypedOriginal(understanding.original, (name, source.spec), (logits, scores.spec.name), table, meaning)
     tokenizers = {} if vocabulary is None else {_ROLES[task]: vocabulary.tokenizer}
-    options = _options(task, labels, vocabulary, source.spec, features)
+    options = _options(task, labels, vocabulary, source.spec, features, has_crf=transitions is not None)
     if meaning != "logits":
         understanding.mended.append(f"the output {scores.spec.name!r} holds probabilities, whose logarithms are taken")
-    return TypedGraph(task, model, spec, options, tuple(labels), tokenizers, original, meaning)
+    return TypedGraph(task, model, spec, options, tuple(labels), tokenizers, original, meaning, transitions)
 
 
 def embedded_ids(understanding: Understanding) -> int | None:
@@ -132,6 +136,24 @@ def read_labels(file: Path) -> list[str]:
     if not labels or len(set(labels)) != len(labels) or len(labels) > _MAX_LABELS:
         raise ImportRefused(f"{file} has {len(labels)} labels, {len(set(labels))} of them different")
     return labels
+
+
+def read_transitions(file: Path, num_labels: int) -> FloatArray:
+    """The transitions of a CRF from an `.npy` file: float `[labels + 1, labels + 1]`, indexed `[from, to]`.
+
+    The last row scores the first tag of a sentence, the last column the end after a tag. Raises ImportRefused.
+    """
+    if not file.is_file():
+        raise ImportRefused(f"there is no file {file}")
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ImportRefused(f"{file} is no .npy file of numbers: {error}") from error
+    side = num_labels + 1
+    if not isinstance(found, np.ndarray) or found.shape != (side, side) or found.dtype.kind != "f":
+        what = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "an archive"
+        raise ImportRefused(f"{file} is {what}; transitions of {num_labels} labels are floats [{side}, {side}]")
+    return found.astype(np.float32)
 
 
 def _is_by_id(content: Mapping[str, object]) -> bool:
@@ -226,10 +248,14 @@ def _options(
     vocabulary: ForeignVocabulary | None,
     source: TensorSpec,
     features: Sequence[str],
+    *,
+    has_crf: bool,
 ) -> TaggingOptions | ClassificationOptions:
+    if has_crf and task != "tagging":
+        raise ImportRefused(f"transitions are of a CRF, which chooses tags of words; the task is {task}")
     if task == "tagging":
         is_bio = "O" in labels and all(label == "O" or label[:2] in ("B-", "I-") for label in labels)
-        return TaggingOptions(scheme="bio" if is_bio else None)
+        return TaggingOptions(scheme="bio" if is_bio else None, decoder="crf" if has_crf else "softmax")
     if vocabulary is not None:
         return ClassificationOptions()
     count = int(source.shape[2])

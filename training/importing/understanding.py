@@ -87,12 +87,15 @@ def understand(
     model: onnx.ModelProto,
     given: Mapping[str, Sequence[Label]] | None = None,
     compute: Compute | None = None,
+    *,
+    may_have_state: bool = True,
 ) -> Understanding:
     """Analyse and rewrite a model.
 
     Args:
         given: what the axes of inputs count, where the caller says so.
         compute: the model in its own framework; None: the file in onnxruntime.
+        may_have_state: whether the task can carry a state from chunk to chunk.
 
     Raises:
         ImportRefused: its axes cannot be told, or no way of rewriting it computes what it computes.
@@ -100,8 +103,8 @@ def understand(
     foreign = find_axes(EditedGraph(model), given)
     foreign.notes += without_sorting(foreign)
     missing: list[str] = []
-    for with_lengths, with_state in product((True, False), (True, False)):
-        if with_lengths not in _lengths_to_try(foreign):
+    for with_lengths, with_state in product(_lengths_to_try(foreign), (True, False)):
+        if with_state and not may_have_state:
             continue
         found = _attempt(foreign, model, compute, with_lengths, with_state, missing)
         if found is not None:

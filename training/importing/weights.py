@@ -31,7 +31,13 @@ _FIRST = re.compile(r"^(.*)weight_ih_l0$")
 _CELLS: dict[int, tuple[str, type[nn.RNNBase]]] = {4: ("lstm", nn.LSTM), 3: ("gru", nn.GRU), 1: ("rnn", nn.RNN)}
 
 
-def open_weights(file: Path, read: Read = "steps", nonlinearity: Literal["tanh", "relu"] = "tanh") -> Understanding:
+def open_weights(
+    file: Path,
+    read: Read = "steps",
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    *,
+    may_have_state: bool = True,
+) -> Understanding:
     """Build the network that the weights are of, and understand it.
 
     Args:
@@ -46,7 +52,7 @@ def open_weights(file: Path, read: Read = "steps", nonlinearity: Literal["tanh",
     table = network.embedding
     axes = {"x": ("batch", "time") if table is not None else ("batch", "time", network.rnn.input_size)}
     num_ids = {} if table is None else {"x": table.num_embeddings}
-    found = open_module(network, axes, ["y"], num_ids=num_ids)
+    found = open_module(network, axes, ["y"], num_ids=num_ids, may_have_state=may_have_state)
     found.mended.insert(0, network.told())
     return found
 

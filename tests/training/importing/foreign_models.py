@@ -90,6 +90,7 @@ class Recurrent(nn.Module):
         batch_first: bool = True,
         layers: int = 1,
         both: bool = False,
+        labels: int = LABELS,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -101,7 +102,7 @@ class Recurrent(nn.Module):
         )
         width = WIDTH * (2 if both else 1)
         self.weigh = nn.Linear(width, 1)
-        self.output = nn.Linear(width, LABELS)
+        self.output = nn.Linear(width, labels)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs, state = self.rnn(self.embedding(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,59 @@ def test_a_packed_tagger_keeps_its_lengths(home: Path, tmp_path: Path) -> None:
     files = ["--labels", home / "tags.txt", "--tokenizer", home / "vocab.txt"]
     bundle = imported(home, tmp_path, foreign, "--task", "tagging", *files)
     assert len(answered(bundle, "the cat sat on a mat")["tokens"]) == 6
+
+
+def of_flair(tags: list[str]) -> np.ndarray:
+    """Flair's transitions are `[to, from]`, and its tags include the start and the end."""
+    theirs = np.random.default_rng(3).normal(size=(len(tags), len(tags))).astype(np.float32)
+    theirs[tags.index("<START>"), :] = theirs[:, tags.index("<STOP>")] = -10000.0
+    return theirs
+
+
+def best_tags(emissions: np.ndarray, theirs: np.ndarray, tags: list[str]) -> list[str]:
+    """The best sequence of all, by trying each, scored as Flair scores it."""
+    start, stop = tags.index("<START>"), tags.index("<STOP>")
+
+    def score(path: tuple[int, ...]) -> float:
+        steps = [emissions[step, tag] for step, tag in enumerate(path)]
+        moves = [theirs[after, before] for before, after in itertools.pairwise((start, *path, stop))]
+        return float(sum(steps) + sum(moves))
+
+    best = max(itertools.product(range(len(tags)), repeat=len(emissions)), key=score)
+    return [tags[tag] for tag in best]
+
+
+def test_a_tagger_of_flair_with_its_transitions(home: Path, tmp_path: Path) -> None:
+    """A bidirectional LSTM with a CRF over tags with start and end chooses the sequence that Flair scores highest."""
+    tags = ["O", "B-PER", "I-PER", "<START>", "<STOP>"]
+    model = ForeignModel(Tagger(labels=len(tags)), {"x": ids()}, free=TAGGER_FREE)
+    theirs = of_flair(tags)
+    ours = np.full((len(tags) + 1, len(tags) + 1), -10000.0, dtype=np.float32)
+    ours[:-1, :-1] = theirs.T
+    ours[-1, :-1], ours[:-1, -1] = theirs[:, tags.index("<START>")], theirs[tags.index("<STOP>"), :]
+    np.save(tmp_path / "transitions.npy", ours)
+    (tmp_path / "tags.txt").write_text("\n".join(tags), encoding="utf-8")
+    files = ["--labels", tmp_path / "tags.txt", "--tokenizer", home / "vocab.txt"]
+    crf = ["--transitions", tmp_path / "transitions.npy"]
+    bundle = imported(home, tmp_path, model, "--task", "tagging", *files, *crf)
+    words = ["the", "cat", "sat", "on"]
+    found = [token["tag"] for token in answered(bundle, words)["tokens"]]
+    assert found == best_tags(by_torch(model, words), theirs, tags)
+
+
+def test_a_forward_tagger_with_a_crf_has_no_state(home: Path, tmp_path: Path) -> None:
+    """As in NCRF++ with a forward LSTM: a CRF chooses all tags together, so that there are no chunks."""
+    model = ForeignModel(Recurrent("lstm", embeds=True), {"x": ids()}, free=TAGGER_FREE)
+    np.save(tmp_path / "transitions.npy", np.zeros((len(TAGS) + 1, len(TAGS) + 1), dtype=np.float32))
+    files = ["--labels", home / "tags.txt", "--tokenizer", home / "vocab.txt"]
+    crf = ["--transitions", tmp_path / "transitions.npy"]
+    bundle = imported(home, tmp_path, model, "--task", "tagging", *files, *crf)
+    assert load_bundle(bundle).manifest.options.decoder == "crf"  # type: ignore[union-attr]
+    assert not load_bundle(bundle).manifest.state
+    np.save(tmp_path / "other.npy", np.zeros((3, 3), dtype=np.float32))
+    bad = ["--transitions", tmp_path / "other.npy"]
+    said = refused("import", tmp_path / "model.onnx", "--task", "tagging", *files, *bad, "--models", tmp_path)
+    assert "transitions of 3 labels are floats [4, 4]" in said
 
 
 def test_what_does_not_fit_the_task_is_one_sentence(home: Path, tmp_path: Path) -> None:
