@@ -20,7 +20,7 @@ from training.importing.graph.axes import Foreign
 from training.importing.graph.edges import Edge, Edges, numbers_for, numbers_of
 from training.importing.graph.edited_graph import EditedGraph, attribute
 from training.importing.graph.probing import TIME, Arrays, Opened
-from training.importing.graph.recurrences import StatePlan, final_output
+from training.importing.graph.recurrences import StatePlan, final_state
 
 #: Inputs by name in, outputs by name out: onnxruntime on the file, or a module of torch.
 Compute = Callable[[Arrays], Mapping[str, NDArray[Any]]]
@@ -105,17 +105,12 @@ def onnx_compute(model: onnx.ModelProto, plan: StatePlan) -> tuple[Compute, dict
         the function, and for each next state its value in the original and the constant that it is counted from.
     """
     graph = EditedGraph(model)
-    nodes, finals = graph.recurrences, dict[str, tuple[str, NDArray[Any]]]()
-    for part in plan.parts:
-        node = nodes[part.recurrence]
-        value = final_output(graph, node, part.final)
-        if attribute(node, "layout", 0):
-            value = graph.add("Transpose", value, perm=[1, 0, 2])
-        finals[part.spec.next_name] = (value, part.start)
+    nodes = {node.name: node for node in graph.stateful}
+    finals = {part.spec.next_name: (final_state(graph, nodes[part.node], part), part.start) for part in plan.parts}
     for value, _ in finals.values():
         if value not in graph.outputs:
             graph.declare_output(value)
-    if any(attribute(node, "layout", 0) for node in nodes):
+    if any(attribute(node, "layout", 0) for node in nodes.values()):
         return _evaluated(graph.model()), finals
     return Opened(graph.model()).run, finals
 

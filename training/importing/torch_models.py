@@ -83,7 +83,7 @@ def _exported(
                 made = torch.onnx.export(module, dynamo=True, verbose=False, **names)
                 assert made is not None
                 return made.model_proto
-            written = io.BytesIO()
+            written: Any = io.BytesIO()  # which this exporter takes, although it declares a path
             with evaluating(module):
                 given = tuple(inputs.values())
                 torch.onnx.export(module, given, written, dynamo=False, dynamic_axes=_free(axes), **names)

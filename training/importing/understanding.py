@@ -17,7 +17,7 @@ from service.bundle.manifest import LENGTHS, GraphSpec, StateSpec, TensorSpec
 from service.errors import InferenceFailed
 from training.importing.graph.axes import Foreign, find_axes
 from training.importing.graph.edges import Edges, declare_inputs, declare_outputs, write_edges
-from training.importing.graph.edited_graph import EditedGraph, attribute
+from training.importing.graph.edited_graph import LOOPS, EditedGraph, attribute, name_stateful
 from training.importing.graph.masking import Unmaskable, write_lengths
 from training.importing.graph.packing import without_sorting
 from training.importing.graph.probing import BATCH, TIME, Label, Opened, RunRefused
@@ -100,6 +100,7 @@ def understand(
     Raises:
         ImportRefused: its axes cannot be told, or no way of rewriting it computes what it computes.
     """
+    model = name_stateful(model)
     foreign = find_axes(EditedGraph(model), given)
     foreign.notes += without_sorting(foreign)
     missing: list[str] = []
@@ -227,6 +228,7 @@ def ranges_of_ids(draft: Draft) -> Ranges:
 def _facts(draft: Draft) -> list[str]:
     graph = draft.foreign.graph
     facts = []
+    facts += [f"a recurrence as a graph of its own, {node.op_type}" for node in graph.stateful if node.op_type in LOOPS]
     for node in graph.recurrences:
         direction = attribute(node, "direction", "forward")
         facts.append(f"{node.op_type} of width {attribute(node, 'hidden_size', '?')}, {direction}")

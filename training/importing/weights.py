@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import safetensors
 import torch
@@ -28,7 +28,7 @@ Read = Literal["steps", "last", "final", "mean", "max"]
 WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin")
 
 _FIRST = re.compile(r"^(.*)weight_ih_l0$")
-_CELLS: dict[int, tuple[str, type[nn.RNNBase]]] = {4: ("lstm", nn.LSTM), 3: ("gru", nn.GRU), 1: ("rnn", nn.RNN)}
+_CELLS: dict[int, Callable[..., nn.RNNBase]] = {4: nn.LSTM, 3: nn.GRU, 1: nn.RNN}
 
 
 def open_weights(
@@ -63,6 +63,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise ImportRefused(f"there is no file {file}")
     if file.stat().st_size > MAX_BYTES:
         raise ImportRefused(f"{file} is larger than {MAX_BYTES:,} bytes")
+    found: Any = None
     try:
         if file.suffix == ".safetensors":
             found = load_file(file)
@@ -152,15 +153,14 @@ def _recurrence(weights: Mapping[str, Tensor], prefix: str, nonlinearity: str) -
     gates, width = len(hidden_product) // max(1, hidden_product.shape[1]), hidden_product.shape[1]
     if gates not in _CELLS or len(hidden_product) != gates * width:
         raise ImportRefused(f"{prefix}weight_hh_l0 is {list(hidden_product.shape)}, of no LSTM, GRU or Elman network")
-    kind, cell = _CELLS[gates]
-    rnn = cell(
+    rnn = _CELLS[gates](
         own["weight_ih_l0"].shape[1],
         width,
         num_layers=1 + max(int(name.split("_l")[1].split("_")[0]) for name in own),
         bias="bias_ih_l0" in own,
         bidirectional="weight_ih_l0_reverse" in own,
         batch_first=True,
-        **({"nonlinearity": nonlinearity} if kind == "rnn" else {}),
+        **({"nonlinearity": nonlinearity} if gates == 1 else {}),
     )
     try:
         rnn.load_state_dict(own)

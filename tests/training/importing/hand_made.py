@@ -121,3 +121,59 @@ def mixing_rows() -> onnx.ModelProto:
     graph.node("Squeeze", ["outputs", graph.constant("axis", np.array([1]))], ["squeezed"])
     graph.node("Transpose", ["squeezed"], ["y"], perm=[1, 0, 2])
     return graph.model({"x": (TensorProto.FLOAT, ["n", "t", FEATURES])}, {"y": ["n", "t", WIDTH]})
+
+
+def own_cell(kind: str, *, batch_first: bool = True, is_reversed: bool = False) -> onnx.ModelProto:
+    """A cell of its own, h = tanh(x W + h R), in a Scan or a Loop, and the sum of its last state with a constant."""
+    graph = GraphText()
+    weights = [graph.weight("w", FEATURES, WIDTH), graph.weight("r", WIDTH, WIDTH)]
+    rows = graph.constant("width", np.array([WIDTH]))
+    graph.node("Shape", ["x"], ["shape"])
+    graph.node("Gather", ["shape", graph.constant("b", np.array([0 if batch_first else 1]))], ["rows"])
+    graph.node("Gather", ["shape", graph.constant("t", np.array(1 if batch_first else 0))], ["steps"])
+    graph.node("Concat", ["rows", rows], ["size"], axis=0)
+    graph.node("ConstantOfShape", ["size"], ["zeros"])
+    graph.node(
+        "Transpose" if batch_first else "Identity", ["x"], ["sequence"], **({"perm": [1, 0, 2]} if batch_first else {})
+    )
+    step = [
+        helper.make_node("MatMul", ["step", weights[0]], ["read"]),
+        helper.make_node("MatMul", ["before", weights[1]], ["kept"]),
+        helper.make_node("Add", ["read", "kept"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["after"]),
+        helper.make_node("Identity", ["after"], ["collected"]),
+    ]
+    state = helper.make_tensor_value_info("before", TensorProto.FLOAT, [None, WIDTH])
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, WIDTH]) for name in ("after", "collected")]
+    if kind == "Scan":
+        inputs = [state, helper.make_tensor_value_info("step", TensorProto.FLOAT, [None, FEATURES])]
+        body = helper.make_graph(step, "body", inputs, made)
+        directions = {"scan_input_directions": [1], "scan_output_directions": [1]} if is_reversed else {}
+        graph.node("Scan", ["zeros", "sequence"], ["last", "all"], body=body, num_scan_inputs=1, **directions)
+    else:
+        pick = helper.make_node("Gather", ["sequence", "number"], ["step"], axis=0)
+        inputs = [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            state,
+        ]
+        goes_on = helper.make_tensor_value_info("goes_on_", TensorProto.BOOL, [])
+        keep = helper.make_node("Identity", ["goes_on"], ["goes_on_"])
+        body = helper.make_graph([pick, *step, keep], "body", inputs, [goes_on, *made])
+        graph.node("Loop", ["steps", "", "zeros"], ["last", "all"], body=body)
+    graph.node("Transpose", ["all"], ["y"], perm=[1, 0, 2])
+    graph.node("Mul", ["last", graph.constant("two", np.array(2.0, dtype=np.float32))], ["z"])
+    dims = ["n", "t", FEATURES] if batch_first else ["t", "n", FEATURES]
+    return graph.model({"x": (TensorProto.FLOAT, dims)}, {"y": ["n", "t", WIDTH], "z": ["n", WIDTH]})
+
+
+def own_cell_alone(
+    model: onnx.ModelProto, x: np.ndarray, *, is_reversed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `own_cell` computes of `[time, features]`, in numpy: every state, and twice the last one."""
+    w, r = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer[:2])
+    state, states = np.zeros(WIDTH, dtype=np.float32), []
+    for step in x[::-1] if is_reversed else x:
+        state = np.tanh(step @ w + state @ r)
+        states.append(state)
+    return np.stack(states[::-1] if is_reversed else states), 2 * state

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.importing.graph.edited_graph import INITIAL_C, INITIAL_H, SEQUENCE_LENS, EditedGraph, attribute, slot
+from training.importing.graph.edited_graph import (
+    SEQUENCE_LENS,
+    EditedGraph,
+    attribute,
+    slot,
+    state_places,
+)
 from training.importing.graph.loosening import batch_second, free_initial_states, free_last_steps, free_reshapes
 from training.importing.graph.probing import (
     BATCH,
@@ -126,12 +132,12 @@ def _require_single_precision(graph: EditedGraph) -> None:
 
 def _state_inputs(graph: EditedGraph) -> tuple[str, ...]:
     """Inputs that reach nothing but initial states of recurrences."""
-    places = {name for node in graph.recurrences for name in (slot(node, INITIAL_H), slot(node, INITIAL_C)) if name}
+    nodes = {node.name: _data_of(node) for node in graph.stateful}
+    places = {slot(node, place) for node in graph.stateful for place in state_places(node)} - {""}
 
     def enters(node: Any, name: str) -> bool:
-        return not (name in places and node in recurrences and name not in _data_of(node))
+        return not (name in places and node.name in nodes and name not in nodes[node.name])
 
-    recurrences = graph.recurrences
     found = []
     for name in graph.inputs:
         reached = graph.reached_from([name], enters)
@@ -141,11 +147,12 @@ def _state_inputs(graph: EditedGraph) -> tuple[str, ...]:
 
 
 def _data_of(node: Any) -> set[str]:
-    return {name for place, name in enumerate(node.input) if name and place not in (INITIAL_H, INITIAL_C)}
+    places = state_places(node)
+    return {name for place, name in enumerate(node.input) if name and place not in places}
 
 
 def _read_beside_state(graph: EditedGraph, values: set[str]) -> bool:
-    return any(_data_of(node) & values for node in graph.recurrences)
+    return any(_data_of(node) & values for node in graph.stateful)
 
 
 def _lengths_input(graph: EditedGraph, source: Mapping[str, SourceInput]) -> str:
@@ -174,7 +181,8 @@ def _embedded_ids(graph: EditedGraph, source: Mapping[str, SourceInput]) -> dict
 def _main_input(foreign: Foreign) -> str:
     """The input with the sequence that the first recurrence reads."""
     graph = foreign.graph
-    value = graph.recurrences[0].input[0] if graph.recurrences else graph.outputs[0]
+    scans = [node.input[-1] for node in graph.stateful if node.op_type == "Scan"]
+    value = graph.recurrences[0].input[0] if graph.recurrences else [*scans, graph.outputs[0]][0]
     aside = {*foreign.state, foreign.lengths}
     depends = graph.depends_on(value)
     sequences = [n for n in graph.inputs if n in depends and n not in aside and len(foreign.source[n].dims) >= 2]
@@ -248,7 +256,8 @@ def _label_of(
     is_main: bool,
 ) -> Label:
     if name in foreign.state:
-        return BATCH if axis == 1 else (dim if isinstance(dim, int) else OTHER)
+        is_rows = axis == (1 if len(foreign.source[name].dims) == 3 else 0)
+        return BATCH if is_rows else (dim if isinstance(dim, int) else OTHER)
     if name == foreign.lengths:
         return BATCH
     if is_main and axis < 2:
@@ -316,6 +325,17 @@ def _require_sequences(tried: Foreign) -> None:
         if found[1:2] != (BATCH,) or found[0] not in (time, OTHER):
             what = f"{node.name or node.op_type} reads {list(found)}"
             raise _Contradiction(f"{what}, a recurrence reads [time, batch, width]")
+    for node in tried.graph.stateful:
+        _require_scan_over_time(tried, node, time)
+
+
+def _require_scan_over_time(tried: Foreign, node: Any, time: Label) -> None:
+    count = attribute(node, "num_scan_inputs", 0)
+    axes = attribute(node, "scan_input_axes", [0] * count)
+    for name, axis in zip(node.input[len(node.input) - count :], axes, strict=True):
+        labels = tried.labels.get(name, ())
+        if labels and labels[axis] != time:
+            raise _Contradiction(f"{node.name} goes over axis {axis} of {list(labels)}, which is not time")
 
 
 def _require_same_answers(tried: Foreign, before: Arrays, batch: int, steps: int) -> None:

@@ -17,6 +17,9 @@ from training.importing.graph.source import subgraphs
 RECURRENT = ("LSTM", "GRU", "RNN")
 #: Places of the inputs of these operators.
 SEQUENCE_LENS, INITIAL_H, INITIAL_C = 4, 5, 6
+#: Operators whose recurrence is a graph of its own. The state of a Scan comes first among its inputs and outputs; that
+#: of a Loop after the number of iterations and the condition.
+LOOPS = ("Scan", "Loop")
 #: What looks at the shape of a value and not at its numbers.
 SHAPE_READERS = frozenset({"Shape", "Size"})
 
@@ -48,6 +51,11 @@ class EditedGraph:
     def recurrences(self) -> list[onnx.NodeProto]:
         """The recurrent nodes, in the order of the graph."""
         return [node for node in self.graph.node if node.op_type in RECURRENT]
+
+    @property
+    def stateful(self) -> list[onnx.NodeProto]:
+        """The recurrent nodes and loops, in the order of the graph."""
+        return [node for node in self.graph.node if node.op_type in (*RECURRENT, *LOOPS)]
 
     @property
     def inputs(self) -> list[str]:
@@ -209,6 +217,33 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """An attribute of a node; strings as text."""
     found = next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
     return found.decode() if isinstance(found, bytes) else found
+
+
+def state_places(node: onnx.NodeProto) -> tuple[int, ...]:
+    """The places of the inputs of a node that are its initial state."""
+    match node.op_type:
+        case "LSTM":
+            return INITIAL_H, INITIAL_C
+        case "GRU" | "RNN":
+            return (INITIAL_H,)
+        case "Scan":
+            return tuple(range(len(node.input) - attribute(node, "num_scan_inputs", 0)))
+        case "Loop":
+            return tuple(range(2, len(node.input)))
+    return ()
+
+
+def name_stateful(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose recurrent nodes and loops have names of their own, by which they are found after rewriting."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = set[str]()
+    for number, node in enumerate(copy.graph.node):
+        if node.op_type in (*RECURRENT, *LOOPS):
+            if not node.name or node.name in known:
+                node.name = f"{node.op_type}_{number}"
+            known.add(node.name)
+    return copy
 
 
 def set_attribute(node: onnx.NodeProto, name: str, value: Any) -> None:

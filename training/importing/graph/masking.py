@@ -14,7 +14,15 @@ from onnx import TensorProto
 
 from service.bundle.manifest import LENGTHS
 from training.importing.graph.axes import Foreign
-from training.importing.graph.edited_graph import RECURRENT, SEQUENCE_LENS, EditedGraph, attribute, fill_slot, slot
+from training.importing.graph.edited_graph import (
+    RECURRENT,
+    SEQUENCE_LENS,
+    EditedGraph,
+    attribute,
+    fill_slot,
+    set_attribute,
+    slot,
+)
 from training.importing.graph.probing import BATCH, OTHER, TIME, Label
 
 #: Numbers that no sum in float32 comes near to, and that stay finite when they are added to.
@@ -66,7 +74,7 @@ def mixing_nodes(foreign: Foreign) -> list[tuple[onnx.NodeProto, str]]:
 def _mixes(foreign: Foreign, node: onnx.NodeProto) -> str:
     """How a node mixes steps; "" if it does not."""
     labels = [foreign.labels.get(name, ()) for name in node.input]
-    if not any(TIME in each or OTHER in each for each in labels) or node.op_type in RECURRENT:
+    if not any(TIME in each or OTHER in each for each in labels) or node.op_type in (*RECURRENT, "Scan"):
         return ""
     if node.op_type in _BY_STEP:
         return ""
@@ -143,8 +151,8 @@ def write_lengths(foreign: Foreign) -> list[str]:
         Unmaskable: steps are mixed in a way that padding cannot be kept out of.
     """
     graph = foreign.graph
-    if any(node.op_type in ("Loop", "Scan") for node in graph.nodes):
-        raise Unmaskable("a loop, which does not end with its row")
+    if any(node.op_type == "Loop" for node in graph.nodes):
+        raise Unmaskable("a Loop does not end with its row")
     mixing = mixing_nodes(foreign)
     for node, how in mixing:
         if how == "other":
@@ -156,9 +164,32 @@ def write_lengths(foreign: Foreign) -> list[str]:
     for node in graph.recurrences:
         if not slot(node, SEQUENCE_LENS):
             fill_slot(node, SEQUENCE_LENS, masks.lens)
+    for node in graph.stateful:
+        if node.op_type == "Scan":
+            _end_scan(graph, masks, node)
     for node, how in mixing:
         _MASKED[how](foreign, masks, node)
     return sorted({node.op_type for node, _ in mixing})
+
+
+def _end_scan(graph: EditedGraph, masks: _Masks, node: onnx.NodeProto) -> None:
+    """Let the state of a Scan stay as it is in the steps of padding."""
+    count = attribute(node, "num_scan_inputs", 0)
+    body = next(each.g for each in node.attribute if each.name == "body")
+    inside = graph.new_name("inside")
+    for index in range(len(node.input) - count):
+        before, after = body.input[index], body.output[index].name
+        if len(before.type.tensor_type.shape.dim) not in (0, 2):
+            raise Unmaskable(f"{node.name} has a state of {len(before.type.tensor_type.shape.dim)} axes")
+        body.output[index].name = graph.new_name("state")
+        body.node.append(onnx.helper.make_node("Where", [inside, after, before.name], [body.output[index].name]))
+    body.input.append(onnx.helper.make_tensor_value_info(inside, TensorProto.BOOL, None))
+    node.input.append(masks.by_step())
+    set_attribute(node, "num_scan_inputs", count + 1)
+    for name in ("scan_input_axes", "scan_input_directions"):
+        given = attribute(node, name, [])
+        if given:
+            set_attribute(node, name, [*given, 0 if name == "scan_input_axes" else given[0]])
 
 
 class _Masks:
@@ -173,6 +204,11 @@ class _Masks:
         self._places = graph.add("Range", graph.integer(0), steps, graph.integer(1))
         self._ends = graph.add("Unsqueeze", LENGTHS, graph.integers(1))
         self._inside = graph.add("Less", graph.add("Unsqueeze", self._places, graph.integers(0)), self._ends)
+
+    def by_step(self) -> str:
+        """True for steps that are no padding, `[time, batch, 1]`."""
+        steps_first = self._graph.add("Transpose", self._inside, perm=[1, 0])
+        return self._graph.add("Unsqueeze", steps_first, self._graph.integers(2))
 
     def inside(self, value: str) -> str:
         """True where a value is no padding, with axes of size 1 where it does not matter."""

@@ -14,8 +14,18 @@ from onnx import TensorProto
 
 from service.bundle.manifest import StateSpec
 from training.importing.graph.axes import Foreign
-from training.importing.graph.edited_graph import INITIAL_C, INITIAL_H, EditedGraph, attribute, fill_slot, slot
-from training.importing.graph.probing import BATCH
+from training.importing.graph.edited_graph import (
+    INITIAL_C,
+    INITIAL_H,
+    LOOPS,
+    RECURRENT,
+    EditedGraph,
+    attribute,
+    fill_slot,
+    slot,
+    state_places,
+)
+from training.importing.graph.probing import BATCH, Label
 
 #: Outputs of a recurrent operator.
 FINAL_H, FINAL_C = 1, 2
@@ -27,16 +37,20 @@ REARRANGING = frozenset(
 
 @dataclass(frozen=True)
 class StatePart:
-    """One tensor of state of one recurrence: the initial state at `place` and the last one at output `final`.
+    """One tensor of state: the initial state at input `place` of a node, and the last one at its output `final`.
 
-    `start` is the constant initial state `[1, 1, width]`, zero for most models.
+    Attributes:
+        node: the name of a recurrent node, or of a loop.
+        start: the constant initial state `[layers, 1, width]`, zero for most models.
+        has_layers: whether the node's own state is `[layers, batch, width]`, and not `[batch, width]`.
     """
 
-    recurrence: int
+    node: str
     place: int
     final: int
     spec: StateSpec
     start: np.ndarray
+    has_layers: bool = True
 
 
 @dataclass
@@ -50,54 +64,92 @@ class StatePlan:
 
 def plan_state(foreign: Foreign) -> StatePlan:
     """Which state goes from step to step. An obstacle where the graph reads its input as a whole."""
-    graph, plan = foreign.graph, StatePlan()
-    nodes = graph.recurrences
-    if not nodes:
-        loops = sorted({node.op_type for node in graph.nodes} & {"Scan", "Loop"})
-        what = f"its recurrence is a {loops[0]}, whose state is not taken out" if loops else "it has no recurrence"
-        return StatePlan(obstacle=what)
+    nodes = foreign.graph.stateful
+    plan = StatePlan(obstacle="" if nodes else "it has no recurrence, or one that its exporter unrolled")
     for index, node in enumerate(nodes):
-        if attribute(node, "direction", "forward") != "forward":
-            return StatePlan(obstacle=f"{_name(node)} reads its input {_direction(node)}")
-        for place in (INITIAL_H, INITIAL_C) if node.op_type == "LSTM" else (INITIAL_H,):
+        plan.obstacle = plan.obstacle or _obstacle(node)
+        for place in () if plan.obstacle else _carried(foreign, node):
             start = _start(foreign, node, place)
             if start is None:
-                return StatePlan(obstacle=f"the initial state of {_name(node)} is computed from the input")
+                plan.obstacle = f"the initial state of {node.name} is computed from the input"
+                break
             if start.any():
-                plan.notes.append(f"{_name(node)} begins from a constant state, from which its state is counted")
-            name = _state_name("hidden" if place == INITIAL_H else "cell", index, len(nodes), foreign)
-            spec = StateSpec(name=name, next_name=f"next_{name}", layers=1, width=start.shape[2])
-            plan.parts.append(StatePart(index, place, FINAL_H if place == INITIAL_H else FINAL_C, spec, start))
-    return plan
+                plan.notes.append(f"{node.name} begins from a constant state, from which its state is counted")
+            name = _state_name(node, place, index, len(nodes), foreign)
+            spec = StateSpec(name=name, next_name=f"next_{name}", layers=start.shape[0], width=start.shape[2])
+            plan.parts.append(
+                StatePart(node.name, place, _final(node, place), spec, start, _has_layers(foreign, node, place))
+            )
+    return StatePlan(obstacle=plan.obstacle) if plan.obstacle else plan
 
 
-def _name(node: onnx.NodeProto) -> str:
-    return node.name or f"the {node.op_type}"
+def _obstacle(node: onnx.NodeProto) -> str:
+    """Why a node reads its input as a whole; "" if it does not."""
+    direction = attribute(node, "direction", "forward")
+    if direction != "forward":
+        return f"{node.name} reads its input {'backwards' if direction == 'reverse' else 'in both directions'}"
+    if any(attribute(node, "scan_input_directions", [])):
+        return f"{node.name} reads its input backwards"
+    return ""
 
 
-def _direction(node: onnx.NodeProto) -> str:
-    return "backwards" if attribute(node, "direction", "") == "reverse" else "in both directions"
+def _carried(foreign: Foreign, node: onnx.NodeProto) -> list[int]:
+    """The places of the state that goes from step to step. A loop also carries counters and what it has collected."""
+    if node.op_type in RECURRENT:
+        return list(state_places(node))
+    return [place for place in state_places(node) if _is_state(foreign, node, place)]
 
 
-def _state_name(kind: str, index: int, count: int, foreign: Foreign) -> str:
-    name = kind if count == 1 else f"{kind}_{index + 1}"
+def _is_state(foreign: Foreign, node: onnx.NodeProto, place: int) -> bool:
+    """Whether what a loop carries is `[batch, width]` or `[layers, batch, width]` of float32."""
+    final = node.output[_final(node, place)] if _final(node, place) < len(node.output) else ""
+    labels, values = foreign.labels.get(final, ()), foreign.values.get(final)
+    is_float = values is not None and values.dtype == np.float32
+    return (
+        is_float and len(labels) in (2, 3) and labels[-2] == BATCH and all(_is_size(n) for n in (labels[0], labels[-1]))
+    )
+
+
+def _is_size(label: Label) -> bool:
+    return label == BATCH or (isinstance(label, int) and label > 0)
+
+
+def _has_layers(foreign: Foreign, node: onnx.NodeProto, place: int) -> bool:
+    return node.op_type in RECURRENT or len(foreign.labels[node.output[_final(node, place)]]) == 3
+
+
+def _final(node: onnx.NodeProto, place: int) -> int:
+    """The output with the last value of the state that begins at an input."""
+    return {"Scan": place, "Loop": place - 2}.get(node.op_type, FINAL_H if place == INITIAL_H else FINAL_C)
+
+
+def _state_name(node: onnx.NodeProto, place: int, index: int, count: int, foreign: Foreign) -> str:
+    kind = "cell" if node.op_type == "LSTM" and place == INITIAL_C else "hidden"
+    several = node.op_type in LOOPS and len(_carried(foreign, node)) > 1
+    number = f"_{index + 1}" if count > 1 else ""
+    name = f"{kind}{number}_{place}" if several else f"{kind}{number}"
     taken = {*foreign.source, *foreign.graph.outputs} - set(foreign.state)
     return name if name not in taken and f"next_{name}" not in taken else f"recurrent_{name}"
 
 
 def _start(foreign: Foreign, node: onnx.NodeProto, place: int) -> np.ndarray | None:
-    """The initial state of every row, `[1, 1, width]`; None if it is computed from the numbers of the input."""
-    width = int(attribute(node, "hidden_size", 0)) or _width(foreign.graph, node)
+    """The initial state of every row, `[layers, 1, width]`; None if it is computed from the numbers of the input."""
     name = slot(node, place)
-    if not name:
-        return np.zeros((1, 1, width), dtype=np.float32)
-    if not foreign.graph.depends_on(name) <= set(foreign.state):
+    if name and not foreign.graph.depends_on(name) <= set(foreign.state):
         return None
-    constant = foreign.graph.constant(name)
-    values = foreign.values.get(name, constant)
-    if values is None:
-        values = np.zeros((1, 1, width), dtype=np.float32)  # an input itself, which is fed with zeros
+    values = foreign.values.get(name, foreign.graph.constant(name)) if name else None
+    if values is None:  # there is none, or it is an input, which begins with zeros
+        return np.zeros((*_size_of_state(foreign, node, place),), dtype=np.float32)
+    if node.op_type in LOOPS and values.ndim == 2:
+        values = values[None]
     return np.asarray(values[:, :1], dtype=np.float32) if (values == values[:, :1]).all() else None
+
+
+def _size_of_state(foreign: Foreign, node: onnx.NodeProto, place: int) -> tuple[int, int, int]:
+    if node.op_type in RECURRENT:
+        return 1, 1, int(attribute(node, "hidden_size", 0)) or _width(foreign.graph, node)
+    labels = foreign.labels[node.output[_final(node, place)]]
+    return (int(labels[0]) if len(labels) == 3 else 1), 1, int(labels[-1])
 
 
 def _width(graph: EditedGraph, node: onnx.NodeProto) -> int:
@@ -108,29 +160,31 @@ def _width(graph: EditedGraph, node: onnx.NodeProto) -> int:
 def write_state(foreign: Foreign, plan: StatePlan) -> None:
     """Add the inputs and outputs of a plan to the graph, and remove the inputs that were initial states."""
     graph = foreign.graph
-    nodes = graph.recurrences
+    nodes = {node.name: node for node in graph.stateful}
     for part in plan.parts:
-        node, spec = nodes[part.recurrence], part.spec
-        shape: list[str | int | None] = [1, BATCH, spec.width]
+        node, spec = nodes[part.node], part.spec
+        shape: list[str | int | None] = [spec.layers, BATCH, spec.width]
         graph.clear_name(spec.name)
         graph.clear_name(spec.next_name)
         graph.graph.input.append(onnx.helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, shape))
-        foreign.labels[spec.name] = (1, BATCH, spec.width)
+        foreign.labels[spec.name] = (spec.layers, BATCH, spec.width)
         initial = graph.add("Add", spec.name, graph.store(part.start)) if part.start.any() else spec.name
-        fill_slot(node, part.place, _as_node(graph, node, initial))
-        final = graph.add("Cast", final_output(graph, node, part.final), to=TensorProto.FLOAT)
+        if not part.has_layers:
+            initial = graph.add("Squeeze", initial, graph.integers(0))
+        fill_slot(node, part.place, initial)
+        final = final_state(graph, node, part)
         if part.start.any():
             final = graph.add("Sub", final, graph.store(part.start))
         graph.graph.node.append(onnx.helper.make_node("Identity", [final], [spec.next_name]))
     remove_inputs(graph, foreign.state)
 
 
-def _as_node(graph: EditedGraph, node: onnx.NodeProto, value: str) -> str:
-    """A value in the element type of a recurrence, which that of its weights tells."""
-    weights = graph.constant(node.input[1])
-    if weights is None or weights.dtype == np.float32:
-        return value
-    return graph.add("Cast", value, to=onnx.helper.np_dtype_to_tensor_dtype(weights.dtype))
+def final_state(graph: EditedGraph, node: onnx.NodeProto, part: StatePart) -> str:
+    """The last state of a part as `[layers, batch, width]`."""
+    value = final_output(graph, node, part.final)
+    if attribute(node, "layout", 0):
+        return graph.add("Transpose", value, perm=[1, 0, 2])
+    return value if part.has_layers else graph.add("Unsqueeze", value, graph.integers(0))
 
 
 def final_output(graph: EditedGraph, node: onnx.NodeProto, place: int) -> str:
@@ -152,6 +206,8 @@ def final_state_outputs(foreign: Foreign) -> list[str]:
     """Outputs that are nothing but final states `[layers, batch, width]`: where there is a state, it replaces them."""
     graph = foreign.graph
     finals = {name for node in graph.recurrences for name in list(node.output)[1:] if name}
+    loops = [node for node in graph.stateful if node.op_type in LOOPS]
+    finals |= {node.output[_final(node, place)] for node in loops for place in _carried(foreign, node)}
     found = []
     for output in graph.outputs:
         labels = foreign.labels.get(output, ())
