@@ -74,7 +74,7 @@ class OriginalRunner:
             shape = self._foreign.shape_of(name, self._rows, length)
             whole[name] = np.zeros(shape, dtype=self._foreign.source[name].dtype)
         made = self._compute(whole)
-        answers = {edge.spec.name: numbers_of(edge, made[edge.source])[:1] for edge in self._edges.outputs}
+        answers = {edge.spec.name: numbers_of(edge, made[edge.source], self._rows)[:1] for edge in self._edges.outputs}
         finals = {
             name: (np.asarray(made[value], dtype=np.float32) - start)[:, :1]
             for name, (value, start) in self._finals.items()

@@ -69,6 +69,7 @@ class Graph:
     model: onnx.ModelProto
     tokenizers: Mapping[str, TextTokenizer] = field(default_factory=dict)
     transitions: FloatArray | None = None
+    has_drawn_examples: bool = False
 
 
 def publish_arrays(
@@ -77,7 +78,7 @@ def publish_arrays(
     """Publish a model as a bundle of the task `tensors`. Raises as `publish_import`."""
     manifest = arrays_manifest(understanding.draft, facts)
     inputs = examples_of(understanding, examples)
-    graph = Graph(understanding.draft.model)
+    graph = Graph(understanding.draft.model, has_drawn_examples=examples is None)
     return publish_import(understanding, manifest, understanding.original, inputs, facts.source, models_root, graph)
 
 
@@ -91,7 +92,7 @@ def publish_typed(
     """Publish a model as a bundle of a typed task. Raises as `publish_import`."""
     manifest = typed_manifest(understanding.draft, typed, facts)
     inputs = examples_of_task(typed, understanding, examples)
-    graph = Graph(typed.model, typed.tokenizers, typed.transitions)
+    graph = Graph(typed.model, typed.tokenizers, typed.transitions, examples is None)
     return publish_import(understanding, manifest, typed.original, inputs, facts.source, models_root, graph)
 
 
@@ -181,7 +182,7 @@ def publish_import(
             np.save(staged / TRANSITIONS_FILE, graph.transitions)
         for role, file in manifest.tokenizers.items():
             bundle.tokenizers[role].save(staged / file)
-        examples = recorded(bundle, original, inputs)
+        examples = recorded(bundle, original, inputs, may_skip=graph.has_drawn_examples)
         write_examples(staged, examples)
         card = partial(import_card, understanding=understanding, source=source)
         write_card_and_manifest(staged, manifest, examples, card)
@@ -198,14 +199,26 @@ def publish_import(
             staged.parent.rmdir()
 
 
-def recorded(bundle: Bundle, original: Runner, inputs: Sequence[Any]) -> list[Example]:
-    """The original's answer to each input, through the service's own task code. Raises ImportRefused."""
-    task, examples = task_of(bundle), []
+def recorded(bundle: Bundle, original: Runner, inputs: Sequence[Any], *, may_skip: bool) -> list[Example]:
+    """The original's answer to each input, through the service's own task code.
+
+    Args:
+        may_skip: leave out inputs that it cannot answer, such as drawn ones of which a mean is no number.
+
+    Raises:
+        ImportRefused: it answers none of them, or one that may not be left out.
+    """
+    task, examples, reason = task_of(bundle), list[Example](), ""
     for number, value in enumerate(inputs, start=1):
         try:
             found = answer(task, original, value, {}).model_dump(mode="json")
         except (InvalidInput, InferenceFailed) as error:
-            raise ImportRefused(f"example {number} could not be answered by the original: {error}") from error
+            reason = f"example {number} could not be answered by the original: {error}"
+            if not may_skip:
+                raise ImportRefused(reason) from error
+            continue
         examples.append(Example(value, {}, found))
-    scores = label_scores(bundle, task, original, inputs[0], {})
+    if not examples:
+        raise ImportRefused(reason)
+    scores = label_scores(bundle, task, original, examples[0].inputs, {})
     return [replace(examples[0], label_scores=scores), *examples[1:]]

@@ -163,7 +163,7 @@ def _attempt(
         missing.append(f"{_way(with_lengths, with_state)} is refused: {error}")
         return None
     if not proof.passed:
-        missing.append(f"{_way(with_lengths, with_state)} would change answers: {proof.failures[0]}")
+        missing.append(_told_fault(proof.failures[0], with_lengths, with_state))
         return None
     return Understanding(draft, original, proof, mended=[*draft.foreign.notes, *mended, *draft.edges.notes])
 
@@ -175,6 +175,15 @@ def _with_finals(of_file: Compute, compute: Compute) -> Compute:
 
 class _NoState(Exception):
     """The graph has no state that goes from step to step."""
+
+
+def _told_fault(fault: str, with_lengths: bool, with_state: bool) -> str:
+    """What a difference means for the way that was tried."""
+    if fault.startswith("chunks"):
+        return f"it cannot be read in chunks: an answer depends on steps before by more than the state ({fault})"
+    if with_lengths:
+        return f"padding cannot be kept out of its answers ({fault})"
+    return f"{_way(with_lengths, with_state)} would change answers: {fault}"
 
 
 def _way(with_lengths: bool, with_state: bool) -> str:

@@ -228,6 +228,40 @@ class OfDoubles(Recurrent):
         return super().forward(x.float()).double()
 
 
+class Flattening(Recurrent):
+    """Gives the steps of all rows in one axis, as loss functions want them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).reshape(-1, LABELS)
+
+
+class Chosen(Recurrent):
+    """Gives the best label of each step, a whole number, and its score."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        scores = super().forward(x)
+        return scores.argmax(dim=-1), scores.max(dim=-1).values
+
+
+class Positions(Recurrent):
+    """Adds what belongs to the place of a step in its row, which a chunk does not know."""
+
+    def __init__(self) -> None:
+        super().__init__("gru")
+        self.places = nn.Embedding(64, FEATURES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.places(torch.arange(x.shape[1])))
+
+
+class OneState(Recurrent):
+    """Takes hidden state and cell state as one input, and gives them as one output."""
+
+    def forward(self, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        outputs, state = self.rnn(x, (h0[:1], h0[1:]))
+        return self.output(outputs), torch.cat(state)
+
+
 class FromContext(nn.Module):
     """The state of the second recurrence begins from what the first has read."""
 
@@ -293,6 +327,18 @@ def masked() -> ForeignModel:
     return ForeignModel(Masked("gru"), inputs, free=free, in_chunks=False)
 
 
+def flattening(*, batch_first: bool = True) -> ForeignModel:
+    module = Flattening("gru", batch_first=batch_first)
+    given = features() if batch_first else features().transpose(0, 1)
+    axes = {0: "batch", 1: "steps"} if batch_first else {0: "steps", 1: "batch"}
+    return ForeignModel(module, {"x": given}, free={"x": axes, "y": {0: "all"}})
+
+
+def chosen() -> ForeignModel:
+    free = {**STEPS_FREE, "z": {0: "batch", 1: "steps"}}
+    return ForeignModel(Chosen("lstm"), {"x": features()}, ("y", "z"), free)
+
+
 def time_first(cell: str, **options: Any) -> ForeignModel:
     free = {"x": {0: "steps", 1: "batch"}, "y": {0: "steps", 1: "batch"}}
     module = Recurrent(cell, batch_first=False, **options)
@@ -336,6 +382,11 @@ MODELS: dict[str, Callable[[], ForeignModel]] = {
     "with a mask": masked,
     "doubles in and out": of_doubles,
     "flattened in between": lambda: by_step(Recurrent("lstm", "flat")),
+    "steps of all rows in one axis": flattening,
+    "the same, time first": lambda: flattening(batch_first=False),
+    "best labels": chosen,
+    "places of steps": lambda: by_step(Positions(), in_chunks=False),
+    "both states as one": lambda: explicit(OneState("lstm"), ("h0",), 2),
     "state from what was read": lambda: by_step(FromContext(), in_chunks=False),
     "steps in reverse order": lambda: by_step(Recurrent("lstm", "turned"), in_chunks=False, in_batches=False),
     "running sums": lambda: by_step(Recurrent("lstm", "summed"), in_chunks=False, in_batches=False),

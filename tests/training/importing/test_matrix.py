@@ -56,6 +56,9 @@ class Case:
             else:
                 given.append(np.zeros((example.shape[0], 1, example.shape[2]), dtype=np.float32))
         answers = dict(zip(self.model.outputs, self.model.answers(*given), strict=True))
+        for edge in self.draft.edges.outputs:
+            if edge.flat:  # of one row
+                answers[edge.source] = answers[edge.source][None]
         return {e.spec.name: answers[e.source].transpose(e.perm) for e in self.draft.edges.outputs}
 
     def run(

@@ -7,7 +7,7 @@ transposed before it. The graph is run at sizes that differ, and the axes that f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -26,6 +26,7 @@ from training.importing.graph.probing import (
     BATCH,
     OTHER,
     PROBES,
+    ROWS,
     TIME,
     Arrays,
     Label,
@@ -55,7 +56,8 @@ class Foreign:
         lengths: the input with the lengths of the rows; "" where there is none.
         num_ids: the rows of the embedding that an input indexes.
         fixed_steps: the number of steps that the graph is bound to; None where it is free.
-        first_batch, first_steps: sizes at which the original can be run.
+        fixed_batch, bound_steps: sizes of the export, where the file declares them.
+        flat: outputs with the steps of all rows in one axis: "batch" if row follows row, "time" if step follows step.
         notes: what was mended, as sentences.
     """
 
@@ -68,7 +70,7 @@ class Foreign:
     fixed_steps: int | None = None
     fixed_batch: int | None = None
     bound_steps: int | None = None
-    constant: set[str] = field(default_factory=set)
+    flat: dict[str, str] = field(default_factory=dict)
     values: Arrays = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -102,7 +104,7 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
     """
     notes = [f"{name}: layout = 1 (batch first) rewritten as time first" for name in batch_second(graph)]
     _require_single_precision(graph)
-    source = {one.name: one for one in source_inputs(graph)}
+    source = {one.name: _as_given(one, (given or {}).get(one.name)) for one in source_inputs(graph)}
     fold_constants(graph)
     foreign = Foreign(graph, source, notes=notes)
     foreign.state, foreign.lengths = _state_inputs(graph), _lengths_input(graph, source)
@@ -116,8 +118,18 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
     reason = f" ({reasons[0]})" if reasons else ""
     raise ImportRefused(
         f"the axes of {main!r} could not be told, or the graph runs at one size only{reason}: export it with free axes "
-        f"for batch and time, or name them with --axes {main}=batch,time,..."
+        f"for batch and time; or name them with --axes {main}=batch,time,..., and a number where the steps are fixed"
     )
+
+
+def _as_given(one: SourceInput, axes: Sequence[Label] | None) -> SourceInput:
+    """An input with the sizes that the caller names. Raises ImportRefused for another number of axes."""
+    if axes is None:
+        return one
+    if len(axes) != len(one.dims):
+        raise ImportRefused(f"--axes names {len(axes)} axes of {one.name!r}, which has {len(one.dims)}")
+    dims = tuple(axis if isinstance(axis, int) else dim for axis, dim in zip(axes, one.dims, strict=True))
+    return replace(one, dims=dims)
 
 
 def _require_single_precision(graph: EditedGraph) -> None:
@@ -205,7 +217,7 @@ def _attempt(
     if not free_time and steps is None:
         return None
     labels = _input_labels(foreign, main, order, given)
-    if labels is None or (labels[main][:2] != order and main in given):
+    if labels is None or not _fits(order, given.get(main, order)):
         return None
     tried = Foreign(foreign.graph.copy(), foreign.source, labels, foreign.state, foreign.lengths, foreign.num_ids)
     tried.notes = list(foreign.notes)
@@ -220,6 +232,11 @@ def _attempt(
     return tried
 
 
+def _fits(order: tuple[str, str], given: Sequence[Label]) -> bool:
+    """Whether the order of the first two axes is what the caller says; a number may be either."""
+    return all(isinstance(label, int) or label == axis for axis, label in zip(order, given, strict=False))
+
+
 class _Contradiction(Exception):
     """The runs do not agree with what was supposed of the axes."""
 
@@ -232,7 +249,7 @@ def _input_labels(
     names = {dim: label for dim, label in zip(dims, order, strict=False) if isinstance(dim, str) and dim}
     labels: dict[str, tuple[Label, ...]] = {}
     for name, one in foreign.source.items():
-        if name in given:
+        if name in given and name != main:
             labels[name] = tuple(given[name])
             continue
         found: list[Label] = []
@@ -288,7 +305,30 @@ def _make_free(tried: Foreign) -> None:
             )
         tried.labels |= _labels_of_values(tried)
     _require_sequences(tried)
+    tried.flat = {name: _order_of_rows(tried, name) for name in graph.outputs if tried.labels[name][:1] == (ROWS,)}
     _require_same_answers(tried, values, batch, steps)
+
+
+def _order_of_rows(tried: Foreign, output: str) -> str:
+    """Whether an axis with the steps of all rows goes through the steps of a row first ("batch"), or through rows."""
+    opened, steps = Opened(tried.graph.model()), tried.fixed_steps or 3
+    first, second = tried.feeds(2, steps, seed=1), tried.feeds(2, steps, seed=2)
+    for name, array in first.items():
+        labels = tried.labels[name]
+        if BATCH in labels:
+            second[name] = np.where(_second_row(array.shape, labels.index(BATCH)), array, second[name])
+    before, after = (opened.run(feeds)[output].reshape(2 * steps, -1) for feeds in (first, second))
+    changed = (before != after).any(axis=1)
+    if not changed[steps:].any():
+        return BATCH
+    return TIME if not changed[1::2].any() else ""
+
+
+def _second_row(shape: Sequence[int], axis: int) -> NDArray[np.bool_]:
+    """True in the second of two rows along an axis."""
+    place = [1] * len(shape)
+    place[axis] = 2
+    return np.array([False, True]).reshape(place)
 
 
 def _constants(graph: EditedGraph) -> Arrays:
@@ -313,7 +353,7 @@ def _labels_of_values(tried: Foreign) -> dict[str, tuple[Label, ...]]:
         feeds = tried.feeds(batch, tried.fixed_steps or time, seed=batch + time)
         runs.append(opened.run(feeds))
     tried.values = runs[0]
-    labels = {name: label_axes([np.shape(run[name]) for run in runs]) for name in runs[0]}
+    labels = {name: label_axes([np.shape(run[name]) for run in runs], tried.fixed_steps) for name in runs[0]}
     return labels | {name: tried.labels[name] for name in tried.source}
 
 

@@ -35,12 +35,14 @@ class Edge:
         source: its name in the original.
         perm: axes of the original in the order of the bundle.
         dtype: the original's numbers.
+        flat: for an output with the steps of all rows in its first axis how they follow, see `Foreign.flat`.
     """
 
     spec: TensorSpec
     source: str
     perm: tuple[int, ...]
     dtype: Any
+    flat: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,14 @@ def write_edges(foreign: Foreign, outputs: list[str]) -> Edges:
     taken = {edge.spec.name for edge in inputs} | before
     for name in outputs:
         labels = _output_labels(foreign, name)
+        if foreign.flat.get(name):
+            found.append(_write_flat_output(foreign, name, values[name].dtype, taken, inputs))
+            continue
         if labels is None or BATCH not in labels:
             axes = list(foreign.labels.get(name, ()))
             notes.append(f"the output {name!r} is left out: its axes {axes} are not [batch, ...] or [batch, time, ...]")
             continue
         found.append(_write_output(foreign, name, labels, values[name].dtype, taken))
-        taken.add(found[-1].spec.name)
     if not found:
         raise ImportRefused(f"no output is left that has one row for each input: {'; '.join(notes)}")
     return Edges(tuple(inputs), tuple(found), tuple(notes))
@@ -132,8 +136,7 @@ def _output_labels(foreign: Foreign, name: str) -> tuple[Label, ...] | None:
 
 
 def _write_output(foreign: Foreign, name: str, labels: tuple[Label, ...], dtype: Any, taken: set[str]) -> Edge:
-    graph, perm = foreign.graph, _normal_order(labels)
-    kind: Dtype = "float32" if np.issubdtype(dtype, np.floating) else ("uint8" if dtype == np.uint8 else "int64")
+    graph, perm, kind = foreign.graph, _normal_order(labels), _kind(dtype)
     spec = TensorSpec(name=_plain_name(name, taken), dtype=kind, shape=tuple(labels[place] for place in perm))
     value = name
     if perm != tuple(range(len(perm))):
@@ -141,6 +144,32 @@ def _write_output(foreign: Foreign, name: str, labels: tuple[Label, ...], dtype:
     value = graph.add("Cast", value, to=_EDGE_TYPES[kind])
     _rename_value(graph, value, spec.name)
     return Edge(spec, name, perm, dtype)
+
+
+def _kind(dtype: Any) -> Dtype:
+    """What a bundle gives an output's numbers as."""
+    return "float32" if np.issubdtype(dtype, np.floating) else ("uint8" if dtype == np.uint8 else "int64")
+
+
+def _write_flat_output(foreign: Foreign, name: str, dtype: Any, taken: set[str], inputs: list[Edge]) -> Edge:
+    """An output with the steps of all rows in one axis, as `[batch, time, ...]`."""
+    graph, order, kind = foreign.graph, foreign.flat[name], _kind(dtype)
+    rest = [label for label in foreign.labels[name][1:] if isinstance(label, int)]
+    steps: Label = foreign.fixed_steps or TIME
+    spec = TensorSpec(name=_plain_name(name, taken), dtype=kind, shape=(BATCH, steps, *rest))
+    over_time = next((edge.spec.name for edge in inputs if TIME in edge.spec.shape), "")
+    count = graph.integers(steps) if isinstance(steps, int) else _steps_of(graph, over_time)
+    sizes = [graph.integers(-1), count] if order == BATCH else [count, graph.integers(-1)]
+    value = graph.add("Reshape", name, graph.add("Concat", *sizes, graph.integers(*rest), axis=0))
+    if order == TIME:
+        value = graph.add("Transpose", value, perm=[1, 0, *range(2, 2 + len(rest))])
+    _rename_value(graph, graph.add("Cast", value, to=_EDGE_TYPES[kind]), spec.name)
+    return Edge(spec, name, tuple(range(2 + len(rest))), dtype, order)
+
+
+def _steps_of(graph: EditedGraph, name: str) -> str:
+    """The number of steps of an input of the bundle, int64 `[1]`."""
+    return graph.add("Gather", graph.add("Shape", name), graph.integers(1), axis=0)
 
 
 def _rename_value(graph: EditedGraph, value: str, name: str) -> None:
@@ -186,6 +215,10 @@ def numbers_for(edge: Edge, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(inverse)).astype(edge.dtype)
 
 
-def numbers_of(edge: Edge, array: np.ndarray) -> np.ndarray:
-    """An output of the original as the bundle gives it."""
+def numbers_of(edge: Edge, array: np.ndarray, rows: int) -> np.ndarray:
+    """An output of the original for `rows` rows as the bundle gives it."""
+    if edge.flat == BATCH:
+        array = np.asarray(array).reshape(rows, -1, *array.shape[1:])
+    elif edge.flat == TIME:
+        array = np.asarray(array).reshape(-1, rows, *array.shape[1:]).swapaxes(0, 1)
     return np.asarray(array).transpose(edge.perm).astype(edge.spec.dtype)

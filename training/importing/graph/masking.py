@@ -23,7 +23,7 @@ from training.importing.graph.edited_graph import (
     set_attribute,
     slot,
 )
-from training.importing.graph.probing import BATCH, OTHER, TIME, Label
+from training.importing.graph.probing import BATCH, OTHER, OVER_TIME, ROWS, TIME, Label
 
 #: Numbers that no sum in float32 comes near to, and that stay finite when they are added to.
 _LEAST, _MOST = -1e30, 1e30
@@ -57,6 +57,12 @@ _REDUCING = {
 }
 
 
+#: Operators that mix numbers along their axes in a way that no padding leaves alone.
+_ALONG_AXES = frozenset({"LayerNormalization", "ArgMax", "ArgMin", "Hardmax", "TopK", "CumSum"})
+#: The axis of these operators where they name none.
+_DEFAULT_AXES = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "TopK": -1, "ArgMax": 0, "ArgMin": 0}
+
+
 class Unmaskable(Exception):
     """An operator mixes steps in a way for which no number of padding is known; the message names it."""
 
@@ -74,7 +80,7 @@ def mixing_nodes(foreign: Foreign) -> list[tuple[onnx.NodeProto, str]]:
 def _mixes(foreign: Foreign, node: onnx.NodeProto) -> str:
     """How a node mixes steps; "" if it does not."""
     labels = [foreign.labels.get(name, ()) for name in node.input]
-    if not any(TIME in each or OTHER in each for each in labels) or node.op_type in (*RECURRENT, "Scan"):
+    if not any(OVER_TIME & set(each) for each in labels) or node.op_type in (*RECURRENT, "Scan"):
         return ""
     if node.op_type in _BY_STEP:
         return ""
@@ -82,12 +88,12 @@ def _mixes(foreign: Foreign, node: onnx.NodeProto) -> str:
         return _picks(foreign, node, labels)
     if node.op_type in ("MatMul", "Gemm"):
         return "product" if _contracts(node, labels) else ""
-    if node.op_type in _REDUCING or node.op_type.startswith("Reduce") or node.op_type == "LayerNormalization":
+    if node.op_type in _REDUCING or node.op_type.startswith("Reduce") or node.op_type in _ALONG_AXES:
         axes = _axes_of(foreign.graph, node, len(labels[0]))
         mixed = {labels[0][axis] for axis in axes} if labels[0] else {OTHER}
-        if not mixed & {TIME, OTHER}:
+        if not mixed & OVER_TIME:
             return ""
-        return "reduce" if node.op_type in _REDUCING and OTHER not in mixed else "other"
+        return "reduce" if node.op_type in _REDUCING and not mixed & {ROWS, OTHER} else "other"
     return "other"
 
 
@@ -97,7 +103,7 @@ def _picks(foreign: Foreign, node: onnx.NodeProto, labels: list[tuple[Label, ...
     if node.op_type == "Gather":
         axis = attribute(node, "axis", 0)
         index = graph.constant(node.input[1])
-        if not of_data or of_data[axis] not in (TIME, OTHER):
+        if not of_data or of_data[axis] not in OVER_TIME:
             return ""
         single = index is not None and index.size == 1
         return {-1: "last", 0: ""}.get(int(index.reshape(())), "other") if single and index is not None else "other"
@@ -116,7 +122,7 @@ def _picks(foreign: Foreign, node: onnx.NodeProto, labels: list[tuple[Label, ...
 
 
 def _over_time(labels: tuple[Label, ...], axes: np.ndarray) -> bool:
-    return any(labels[int(axis)] in (TIME, OTHER) for axis in axes.reshape(-1)) if labels else True
+    return any(labels[int(axis)] in OVER_TIME for axis in axes.reshape(-1)) if labels else True
 
 
 def _contracts(node: onnx.NodeProto, labels: list[tuple[Label, ...]]) -> bool:
@@ -133,8 +139,8 @@ def _axes_of(graph: EditedGraph, node: onnx.NodeProto, rank: int) -> list[int]:
     """The axes that an operator reduces or normalises."""
     if node.op_type.startswith("Global") or node.op_type == "Conv":
         return list(range(2, rank))
-    if node.op_type in ("Softmax", "LogSoftmax"):
-        return [attribute(node, "axis", -1)]
+    if node.op_type in _DEFAULT_AXES:
+        return [attribute(node, "axis", _DEFAULT_AXES[node.op_type])]
     if node.op_type == "LayerNormalization":
         return list(range(attribute(node, "axis", -1) % max(1, rank), rank))
     given = attribute(node, "axes", None)

@@ -23,11 +23,14 @@ from training.importing.graph.source import ImportRefused
 import onnxruntime as ort  # isort: skip
 
 Arrays = dict[str, NDArray[Any]]
-#: What an axis counts: "batch", "time", a fixed number, or "other" for what grows with both or in another way.
+#: What an axis counts: "batch", "time", "rows" for the steps of all rows in one axis, a fixed number, or "other".
 Label = str | int
 BATCH: Final = "batch"
 TIME: Final = "time"
+ROWS: Final = "rows"
 OTHER: Final = "other"
+#: Labels of axes along which steps lie.
+OVER_TIME: Final = frozenset({TIME, ROWS, OTHER})
 #: Sizes of batch and time in runs. No two of a pair are equal, so that their axes cannot be confused.
 PROBES: Final = ((3, 11), (3, 13), (2, 11))
 _SILENT = 4
@@ -152,12 +155,15 @@ def draw(one: SourceInput, shape: Sequence[int], random: np.random.Generator, nu
     return random.integers(0, max(1, num_ids), size=shape).astype(one.dtype)
 
 
-def label_axes(shapes: Sequence[Sequence[int]]) -> tuple[Label, ...]:
-    """What each axis of a value counts, from its shapes in the three runs of `PROBES`."""
+def label_axes(shapes: Sequence[Sequence[int]], steps: int | None = None) -> tuple[Label, ...]:
+    """What each axis of a value counts, from its shapes in the three runs of `PROBES`, or all of them at `steps`."""
     if len({len(shape) for shape in shapes}) != 1:
         return ()
     (batch, time), (_, more_time), (less_batch, _) = PROBES
     known = {(batch, batch, less_batch): BATCH, (time, more_time, time): TIME}
+    times = (time, more_time, time) if steps is None else (steps,) * 3
+    if steps != 1:
+        known[(batch * times[0], batch * times[1], less_batch * times[2])] = ROWS
     labels: list[Label] = []
     for sizes in zip(*shapes, strict=True):
         is_fixed = len(set(sizes)) == 1
