@@ -20,7 +20,7 @@ from training.importing.graph.edges import Edges, declare_inputs, declare_output
 from training.importing.graph.edited_graph import LOOPS, EditedGraph, attribute, name_stateful
 from training.importing.graph.masking import Unmaskable, write_lengths
 from training.importing.graph.packing import without_sorting
-from training.importing.graph.probing import BATCH, TIME, Label, Opened, RunRefused
+from training.importing.graph.probing import BATCH, TIME, Label, Opened, RunRefused, SourceInput
 from training.importing.graph.recurrences import (
     StatePlan,
     final_state_outputs,
@@ -111,7 +111,7 @@ def understand(
         if found is not None:
             found.found, found.missing = _facts(found.draft), list(dict.fromkeys([*_limits(found.draft), *missing]))
             return found
-    if _rows_depend(foreign):
+    if foreign.fixed_batch != 1 and _rows_depend(foreign):
         raise ImportRefused("an answer depends on the other rows of its batch, which are those of other callers")
     raise ImportRefused(f"the model cannot be served as it is: {'; '.join(dict.fromkeys(missing))}")
 
@@ -124,7 +124,10 @@ def _rows_depend(foreign: Foreign) -> bool:
     for name, array in batch.items():
         axis = foreign.labels[name].index(BATCH) if BATCH in foreign.labels[name] else None
         alone[name] = array if axis is None else array.take([0], axis=axis)
-    whole, single = opened.run(batch), opened.run(alone)
+    try:
+        whole, single = opened.run(batch), opened.run(alone)
+    except RunRefused:
+        return False
     for name, array in single.items():
         labels = foreign.labels[name]
         found = whole[name].take([0], axis=labels.index(BATCH)) if BATCH in labels else whole[name]
@@ -134,9 +137,13 @@ def _rows_depend(foreign: Foreign) -> bool:
 
 
 def _lengths_to_try(foreign: Foreign) -> tuple[bool, ...]:
-    """Whether a graph has lengths: those of its own always, none where the number of steps is fixed."""
+    """Whether padding is kept out by what is added to the graph. One that has lengths may need nothing more."""
+    if foreign.lengths and foreign.fixed_steps is not None:
+        raise ImportRefused(
+            f"the model takes lengths, but its steps are fixed at {foreign.fixed_steps}: export it with time free"
+        )
     if foreign.lengths:
-        return (True,)
+        return (False, True)
     return (True, False) if foreign.fixed_steps is None else (False,)
 
 
@@ -163,7 +170,7 @@ def _attempt(
         missing.append(f"{_way(with_lengths, with_state)} is refused: {error}")
         return None
     if not proof.passed:
-        missing.append(_told_fault(proof.failures[0], with_lengths, with_state))
+        missing.append(_told_fault(proof.failures[0], draft.has_lengths, with_state))
         return None
     return Understanding(draft, original, proof, mended=[*draft.foreign.notes, *mended, *draft.edges.notes])
 
@@ -199,8 +206,8 @@ def write_draft(foreign: Foreign, with_lengths: bool, with_state: bool, mended: 
     if with_state and not plan.parts:
         raise _NoState(f"it cannot be read in chunks: {plan.obstacle}")
     has_lengths = with_lengths or bool(copy.lengths)
-    if with_lengths and not copy.lengths:
-        mended.append(_told_masks(write_lengths(copy)))
+    if with_lengths:
+        mended.append(_told_masks(write_lengths(copy), is_new=not copy.lengths))
     outputs = copy.graph.outputs
     if plan.parts:
         finals = final_state_outputs(copy)
@@ -221,9 +228,11 @@ def write_draft(foreign: Foreign, with_lengths: bool, with_state: bool, mended: 
     return Draft(copy.graph.model(), copy, edges, plan, has_lengths)
 
 
-def _told_masks(operators: list[str]) -> str:
+def _told_masks(operators: list[str], *, is_new: bool) -> str:
     masked = f"; padding is kept out of {', '.join(operators)}" if operators else ""
-    return f"an input of lengths was added, at which each row of a batch ends{masked}"
+    if is_new:
+        return f"an input of lengths was added, at which each row of a batch ends{masked}"
+    return f"recurrences end at the lengths of their rows, too{masked}"
 
 
 def ranges_of_ids(draft: Draft) -> Ranges:
@@ -256,6 +265,9 @@ def _limits(draft: Draft) -> list[str]:
         limits.append(f"the number of steps is fixed: {foreign.fixed_steps}")
     elif draft.over_time and not draft.has_lengths:
         limits.append("only inputs of equal length share a batch, as there are no lengths")
+    names = {str(dim) for one in foreign.source.values() for dim in _names_of_time(foreign, one)}
+    if len(names) > 1:
+        limits.append(f"the axes {', '.join(sorted(names))} are one axis of time: inputs over time agree in length")
     nodes = foreign.graph.recurrences
     if any(node.op_type == "GRU" and not attribute(node, "linear_before_reset", 0) for node in nodes):
         limits.append("its GRU resets before the recurrent product (linear_before_reset = 0): it runs on CPUs alone")
@@ -264,3 +276,9 @@ def _limits(draft: Draft) -> list[str]:
             f"the original runs at {foreign.bound_steps} steps alone: at other lengths it was compared with itself"
         )
     return limits
+
+
+def _names_of_time(foreign: Foreign, one: SourceInput) -> list[str]:
+    """The names that a file gives to the axis of time of an input."""
+    pairs = zip(one.dims, foreign.labels.get(one.name, ()), strict=False)
+    return [dim for dim, label in pairs if label == TIME and isinstance(dim, str) and dim]

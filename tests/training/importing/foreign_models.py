@@ -228,6 +228,16 @@ class OfDoubles(Recurrent):
         return super().forward(x.float()).double()
 
 
+class Averaged(Recurrent):
+    """Takes lengths for the mean of its outputs, while its recurrences read padding."""
+
+    def forward(self, x: Tensor, row_lengths: Tensor) -> Tensor:  # type: ignore[override]
+        outputs = self.rnn(x)[0]
+        is_inside = torch.arange(x.shape[1])[None] < row_lengths[:, None]
+        total = (outputs * is_inside[:, :, None]).sum(dim=1)
+        return self.output(total / row_lengths[:, None])
+
+
 class Flattening(Recurrent):
     """Gives the steps of all rows in one axis, as loss functions want them."""
 
@@ -327,6 +337,12 @@ def masked() -> ForeignModel:
     return ForeignModel(Masked("gru"), inputs, free=free, in_chunks=False)
 
 
+def averaged(*, both: bool) -> ForeignModel:
+    inputs = {"x": features(), "row_lengths": torch.tensor([4, 2])}
+    free = {**ROWS_FREE, "row_lengths": {0: "batch"}}
+    return ForeignModel(Averaged("gru", both=both), inputs, free=free, in_chunks=False)
+
+
 def flattening(*, batch_first: bool = True) -> ForeignModel:
     module = Flattening("gru", batch_first=batch_first)
     given = features() if batch_first else features().transpose(0, 1)
@@ -387,6 +403,8 @@ MODELS: dict[str, Callable[[], ForeignModel]] = {
     "best labels": chosen,
     "places of steps": lambda: by_step(Positions(), in_chunks=False),
     "both states as one": lambda: explicit(OneState("lstm"), ("h0",), 2),
+    "mean by lengths": lambda: averaged(both=False),
+    "mean by lengths, both ways": lambda: averaged(both=True),
     "state from what was read": lambda: by_step(FromContext(), in_chunks=False),
     "steps in reverse order": lambda: by_step(Recurrent("lstm", "turned"), in_chunks=False, in_batches=False),
     "running sums": lambda: by_step(Recurrent("lstm", "summed"), in_chunks=False, in_batches=False),

@@ -47,7 +47,7 @@ class Case:
         length = next((row[e.spec.name].shape[1] for e in self.inputs if TIME_AXIS in e.spec.shape), STEPS)
         given = []
         for name, example in self.model.inputs.items():
-            if name == LENGTHS:
+            if name.endswith(LENGTHS):
                 given.append(np.array([length]))
             elif name in named:
                 edge = named[name]

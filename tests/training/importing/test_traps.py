@@ -24,7 +24,7 @@ from tests.training.importing.hand_made import (
 from training.importing.graph.source import MAX_DEPTH, ImportRefused, read_onnx
 from training.importing.import_model import open_file, parse_axes
 from training.importing.proof import RewrittenRunner
-from training.importing.understanding import understand
+from training.importing.understanding import ranges_of_ids, understand
 
 
 def test_a_recurrence_with_the_batch_first_is_turned() -> None:
@@ -51,6 +51,7 @@ def test_names_and_types_of_tensorflow_become_plain() -> None:
     draft = understand(of_tensorflow()).draft
     assert [(edge.spec.name, edge.source) for edge in draft.edges.inputs] == [("tokens", "tokens:0")]
     assert [edge.spec.name for edge in draft.edges.outputs] == ["dense_1_Softmax"]
+    assert ranges_of_ids(draft) == {"tokens": (0.0, 8.0)}
 
 
 def test_lengths_that_are_the_whole_give_way_to_true_ones() -> None:

@@ -151,7 +151,7 @@ def _axes_of(graph: EditedGraph, node: onnx.NodeProto, rank: int) -> list[int]:
 
 
 def write_lengths(foreign: Foreign) -> list[str]:
-    """Add the input `lengths` to a graph without one; returns what was masked, as words.
+    """Let rows end at their lengths, for which a graph without any gets an input; returns what was masked, as words.
 
     Raises:
         Unmaskable: steps are mixed in a way that padding cannot be kept out of.
@@ -164,9 +164,7 @@ def write_lengths(foreign: Foreign) -> list[str]:
         if how == "other":
             raise Unmaskable(f"{node.name or node.op_type} ({node.op_type}) mixes steps")
     main = next(name for name in foreign.source if TIME in foreign.labels[name])
-    graph.clear_name(LENGTHS)
-    masks = _Masks(foreign, main)
-    graph.graph.input.append(onnx.helper.make_tensor_value_info(LENGTHS, TensorProto.INT64, [BATCH]))
+    masks = _Masks(foreign, main, _lengths(foreign))
     for node in graph.recurrences:
         if not slot(node, SEQUENCE_LENS):
             fill_slot(node, SEQUENCE_LENS, masks.lens)
@@ -176,6 +174,16 @@ def write_lengths(foreign: Foreign) -> list[str]:
     for node, how in mixing:
         _MASKED[how](foreign, masks, node)
     return sorted({node.op_type for node, _ in mixing})
+
+
+def _lengths(foreign: Foreign) -> str:
+    """The lengths of the rows, int64 `[batch]`."""
+    graph = foreign.graph
+    if foreign.lengths:
+        return graph.add("Cast", foreign.lengths, to=TensorProto.INT64)
+    graph.clear_name(LENGTHS)
+    graph.graph.input.append(onnx.helper.make_tensor_value_info(LENGTHS, TensorProto.INT64, [BATCH]))
+    return LENGTHS
 
 
 def _end_scan(graph: EditedGraph, masks: _Masks, node: onnx.NodeProto) -> None:
@@ -201,14 +209,14 @@ def _end_scan(graph: EditedGraph, masks: _Masks, node: onnx.NodeProto) -> None:
 class _Masks:
     """Values made from `lengths`, in the layout of the value that they are for."""
 
-    def __init__(self, foreign: Foreign, main: str) -> None:
-        self._foreign, self._graph = foreign, foreign.graph
+    def __init__(self, foreign: Foreign, main: str, lengths: str) -> None:
+        self._foreign, self._graph, self._lengths = foreign, foreign.graph, lengths
         graph = self._graph
-        self.lens = graph.add("Cast", LENGTHS, to=TensorProto.INT32)
+        self.lens = graph.add("Cast", lengths, to=TensorProto.INT32)
         axis = foreign.labels[main].index(TIME)
         steps = graph.add("Gather", graph.add("Shape", main), graph.integer(axis), axis=0)
         self._places = graph.add("Range", graph.integer(0), steps, graph.integer(1))
-        self._ends = graph.add("Unsqueeze", LENGTHS, graph.integers(1))
+        self._ends = graph.add("Unsqueeze", lengths, graph.integers(1))
         self._inside = graph.add("Less", graph.add("Unsqueeze", self._places, graph.integers(0)), self._ends)
 
     def by_step(self) -> str:
@@ -234,7 +242,7 @@ class _Masks:
         others = [place for place in range(len(labels)) if place != rows and (keeps or place != axis)]
         if not keeps:
             others = [place - (place > axis) for place in others]
-        cast = self._graph.add("Cast", LENGTHS, to=TensorProto.FLOAT)
+        cast = self._graph.add("Cast", self._lengths, to=TensorProto.FLOAT)
         return self._graph.add("Unsqueeze", cast, self._graph.integers(*others)) if others else cast
 
     def _laid_out(self, mask: str, value: str) -> str:
