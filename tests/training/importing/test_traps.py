@@ -173,6 +173,21 @@ def test_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
         read_onnx(tmp_path / "missing.onnx")
 
 
+def test_damaged_files_are_refused_or_right(tmp_path: Path) -> None:
+    """Whatever byte of a file is changed: it is refused in a sentence, or what it became is imported."""
+    content, random = plain_lstm().SerializeToString(), np.random.default_rng(11)
+    refused = 0
+    for _ in range(25):
+        changed = bytearray(content)
+        changed[random.integers(len(changed))] = random.integers(256)
+        (tmp_path / "model.onnx").write_bytes(changed)
+        try:
+            assert open_file(tmp_path / "model.onnx").proof.passed
+        except ImportRefused:
+            refused += 1
+    assert 0 < refused < 25
+
+
 @pytest.mark.parametrize("name", ["model.pkl", "model.pt2", "model.h5", "model.keras"])
 def test_files_that_would_have_to_be_run_are_refused(tmp_path: Path, name: str) -> None:
     """The refusal says which form of the model can be imported."""

@@ -51,6 +51,8 @@ def read_onnx(file: Path) -> onnx.ModelProto:
 def checked(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """A model within the bounds, valid, and in an operator set that can be rewritten. Raises ImportRefused."""
     _require_bounds(model, where)
+    if not all(isinstance(name, str) for name in _names(model)):  # protobuf gives bytes where they are no UTF-8
+        raise ImportRefused(f"{where} has a name that is no text in UTF-8")
     _require_known_operators(model, where)
     try:
         onnx.checker.check_model(model)
@@ -132,6 +134,32 @@ def _count(nodes: Iterable[onnx.NodeProto], where: str, depth: int) -> int:
         inner = [graph for attribute in node.attribute for graph in subgraphs(attribute)]
         count += 1 + sum(_count(graph.node, where, depth + 1) for graph in inner)
     return count
+
+
+def _names(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name of a model: of nodes, operators, domains, values, constants and axes."""
+    yield from (model.producer_name, model.producer_version, *(each.domain for each in model.opset_import))
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+        yield from _names_of_nodes(function.node)
+    yield from _names_of_graph(model.graph)
+
+
+def _names_of_graph(graph: onnx.GraphProto) -> Iterator[object]:
+    yield from (tensor.name for tensor in graph.initializer)
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    yield from _names_of_nodes(graph.node)
+
+
+def _names_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[object]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in subgraphs(attribute):
+                yield from _names_of_graph(inner)
 
 
 def _require_known_operators(model: onnx.ModelProto, where: str) -> None:
