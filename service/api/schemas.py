@@ -243,8 +243,12 @@ class ArrayDetails(BaseModel):
     dtype: str
     shape: list[int | str]
     description: str | None = Field(None, exclude_if=lambda value: value is None)
-    minimum: float | None = Field(None, exclude_if=lambda value: value is None, description="the least number taken")
-    maximum: float | None = Field(None, exclude_if=lambda value: value is None, description="the largest number taken")
+    minimum: int | float | None = Field(
+        None, exclude_if=lambda value: value is None, description="the least number taken"
+    )
+    maximum: int | float | None = Field(
+        None, exclude_if=lambda value: value is None, description="the largest number taken"
+    )
 
 
 class ModelDetails(ModelVersion):

@@ -51,8 +51,8 @@ class ModelArray(Answer):
     dtype: str
     shape: list[int | str]
     description: str | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
 
 
 class ModelDetails(ModelVersion):

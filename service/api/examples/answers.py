@@ -44,6 +44,15 @@ PREDICT_EXAMPLES: dict[str, Example] = {
             "parameters": {"top_k": 3},
         },
     },
+    "arrays": {
+        "summary": "Run a model of named arrays, such as an imported one, and return one of its outputs",
+        "description": "`GET /models/{name}` lists the inputs and outputs with their shapes.",
+        "value": {
+            "model": "torque",
+            "inputs": {"tensors": {"x": [[0.1, 0.0, 9.8], [0.2, 0.0, 9.7]]}},
+            "parameters": {"outputs": ["y"]},
+        },
+    },
     "sound": {
         "summary": "Classify a spoken digit, a wave file in base64",
         "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '

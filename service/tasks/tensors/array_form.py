@@ -87,7 +87,7 @@ class ArrayForm:
                 self._check_size(axis, size)
         except InvalidInput as error:
             raise InvalidInput(f"{error.message}; this input takes {self}") from error
-        return array.astype(np.float64) if array.dtype.kind == "f" else array
+        return array.astype(np.float32) if array.dtype == np.float16 else array  # its bounds would be infinite
 
     def _check_size(self, axis: int, size: int) -> None:
         wanted = self.axes[axis]

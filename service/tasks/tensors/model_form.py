@@ -25,9 +25,10 @@ def described(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
     assert isinstance(options, TensorsOptions)
 
     def told(tensor: TensorSpec) -> dict[str, Any]:
-        note = options.notes.get(tensor.name, TensorNote())
-        shape = list(tensor.shape[1:])
-        return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape, **note.model_dump(exclude_defaults=True)}
+        note = options.notes.get(tensor.name, TensorNote()).model_dump(exclude_defaults=True)
+        if tensor.dtype != "float32":
+            note |= {key: int(note[key]) for key in ("minimum", "maximum") if key in note}
+        return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape[1:]), **note}
 
     graph = manifest.graphs[GRAPH]
     return {

@@ -48,6 +48,15 @@ def test_chunks_are_streamed(client: Client) -> None:
     assert np.allclose(rows, whole.outputs["z"], atol=1e-5)
 
 
+def test_chunks_carry_their_state(client: Client) -> None:
+    """Chunks are sent one after the other with the state between them."""
+    whole = client.predict(Tensors(x=X), model="tiny-lstm", answer=TensorsAnswer).prediction
+    parts = [Tensors(x=X[:4]), Tensors(x=X[4:])]
+    found = [one.prediction for one in client.predict_chunks(parts, model="tiny-lstm")]
+    rows = [row for one in found if isinstance(one, TensorsAnswer) for row in one.outputs["z"]]
+    assert np.allclose(rows, whole.outputs["z"], atol=1e-5)
+
+
 def test_what_is_no_json_is_refused_before_it_is_sent(client: Client) -> None:
     """NaN in an array is an error of the caller, with the place."""
     with pytest.raises(InvalidInput, match="inputs"):

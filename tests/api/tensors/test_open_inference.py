@@ -164,6 +164,14 @@ def test_the_state_may_go_as_tensors(http: httpx.Client) -> None:
     assert np.allclose(found["z"], infer(http, "lstm", arrays_of("lstm", [4]))["z"], atol=1e-5)
 
 
+def test_ids_are_bounded_in_runs_of_the_graph_too(http: httpx.Client) -> None:
+    """A caller that runs the graph by its own name cannot fail the runs of others by an id that has no row."""
+    body = {"inputs": [tensor("tokens", [[0, 7]], [1, 2], "INT64")]}
+    refused = http.post("/v2/models/tiny-labels.model/infer", json=body)
+    assert refused.status_code == 400
+    assert "tokens holds ids from 0 to 7, allowed are 0 to 6" in refused.json()["error"]
+
+
 def zeros(*shape: int, name: str = "x", datatype: str = "FP32") -> dict[str, Any]:
     return tensor(name, np.zeros(shape).tolist(), shape, datatype)
 

@@ -9,13 +9,15 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from service.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from service.bundle.options_of_task import OptionsOfTask
-from service.bundle.task_options import TaskOptions, TrainedTask
+from service.bundle.task_options import TaskOptions, TensorsOptions, TrainedTask
+from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS as TINY_TASKS
 from tests.training.tiny_runs import own_recipe, write_files
 from training.data.records import LabelledSignal, LabelledText, Record
 from training.evaluation.task import TrainingTask
-from training.evaluation.tasks.catalogue import EVALUATION_TASKS, SIGNAL_EVALUATION
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS, SIGNAL_EVALUATION, evaluation_task
 from training.tasks.catalogue import SIGNALS, TASKS, task_for, training_task
 
 OPTIONS: tuple[type[OptionsOfTask], ...] = get_args(get_args(TaskOptions)[0])
@@ -40,6 +42,15 @@ def test_a_task_is_complete(task: TrainingTask[Any]) -> None:
     assert task.deciding
     assert task.reported
     assert task.card.intended_use
+
+
+def test_arrays_without_a_meaning_have_no_measure() -> None:
+    """A bundle of named arrays cannot be evaluated, and the error says why."""
+    arrays = TensorSpec(name="x", dtype="float32", shape=("batch", 3))
+    graph = GraphSpec(file="model.onnx", inputs=(arrays,), outputs=(arrays.model_copy(update={"name": "y"}),))
+    manifest = Manifest(name="mine", task="tensors", options=TensorsOptions(), graphs={"model": graph}, tokenizers={})
+    with pytest.raises(UnrollError, match="mine version 1 reads and gives arrays without a meaning"):
+        evaluation_task(manifest)
 
 
 @pytest.mark.parametrize("task", TINY_TASKS)
