@@ -14,7 +14,7 @@ from training.publish.model_card import MAX_ANSWER_CHARACTERS, MAX_REQUEST_CHARA
 
 _CHUNKS = (
     "It reads forward only: an input can be sent in chunks or step by step. Ask for `return_state`, and send the "
-    "`state` of the answer with the next chunk; or use a session."
+    "`state` of the answer with the next chunk; or send it over `/stream`."
 )
 _WHOLE = "It reads its input as a whole, which cannot be sent in chunks."
 

@@ -42,7 +42,7 @@ def _served(understanding: Understanding) -> str:
     batches = "in batches of mixed lengths" if draft.has_lengths else "in batches of equal length"
     if draft.foreign.fixed_steps is not None:
         batches = f"in batches of {draft.foreign.fixed_steps} steps each"
-    chunks = "in chunks, step by step and in sessions" if draft.state else "as a whole"
+    chunks = "in chunks and step by step" if draft.state else "as a whole"
     return f"{batches if draft.over_time or draft.foreign.fixed_steps else 'in batches'}; {chunks}"
 
 

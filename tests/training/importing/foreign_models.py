@@ -128,6 +128,7 @@ READS: dict[str, Callable[[Recurrent, Tensor, Any], Tensor]] = {
     "last": _last,
     "mean": lambda module, outputs, state: outputs.mean(dim=1),
     "max": lambda module, outputs, state: outputs.max(dim=1).values,
+    "deviation": lambda module, outputs, state: outputs.std(dim=1),
     "sum": lambda module, outputs, state: outputs.sum(dim=1),
     "attended": _attended,
     "final": _final,

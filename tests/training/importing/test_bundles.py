@@ -17,7 +17,7 @@ from service.errors import BundleError
 from service.tasks.recorded import differences
 from tests.conftest import running_service
 from tests.training.cli.test_commands import refused, unroll
-from tests.training.importing.foreign_models import FEATURES, MODELS, features
+from tests.training.importing.foreign_models import FEATURES, MODELS, Recurrent, by_row, features
 
 NAMES = {"stateful": "lstm with its state", "averaged": "ids to the mean", "turned": "steps in reverse order"}
 
@@ -70,6 +70,35 @@ def test_chunks_continue_from_their_state(served: TestClient) -> None:
     parts = [*first["predictions"][0]["outputs"]["y"], *rest["predictions"][0]["outputs"]["y"]]
     assert differences(whole["outputs"]["y"], parts, 1e-5) == []
     assert set(whole["outputs"]) == {"y"}
+
+
+def test_steps_one_by_one_are_those_of_the_whole(served: TestClient) -> None:
+    """Each step is sent with the state that the answer to the one before it gave."""
+    steps = features(1, 4, seed=5)[0].tolist()
+    (whole,) = post(served, model="stateful", inputs={"tensors": {"x": steps}})["predictions"]
+    found, state = [], dict[str, Any]()
+    for step in steps:
+        answer = post(served, model="stateful", inputs={"tensors": {"x": [step]}}, return_state=True, **state)
+        state = {"state": answer["state"]}
+        found += answer["predictions"][0]["outputs"]["y"]
+    assert differences(whole["outputs"]["y"], found, 1e-5) == []
+
+
+def test_requests_of_several_lengths_do_not_meet_where_padding_is_read(served: TestClient) -> None:
+    """A model without lengths gets every length in a batch of its own: each answer is that of the row alone."""
+    rows = [features(1, length, seed=length)[0].tolist() for length in (3, 1, 3, 2)]
+    alone = [post(served, model="turned", inputs={"tensors": {"x": row}})["predictions"][0] for row in rows]
+    inputs = [{"tensors": {"x": row}} for row in rows]
+    assert differences(alone, post(served, model="turned", inputs=inputs)["predictions"], 1e-5) == []
+
+
+def test_drawn_examples_without_an_answer_are_left_out(tmp_path: Path) -> None:
+    """The deviation of one step is no number: the example of one step is not recorded, the others are."""
+    onnx.save_model(by_row(Recurrent("gru", "deviation", embeds=True)).file(), tmp_path / "model.onnx")
+    result = unroll("import", tmp_path / "model.onnx", "--models", tmp_path / "models")
+    assert result.exit_code == 0, result.output
+    examples = load_bundle(tmp_path / "models" / "model" / "1").examples
+    assert [len(example.inputs["tensors"]["x"]) for example in examples] == [5, 8]
 
 
 def test_an_id_without_a_row_in_the_embedding_is_refused(served: TestClient) -> None:

@@ -201,6 +201,32 @@ def test_axes_can_be_named() -> None:
         parse_axes(["x=rows,time"])
 
 
+def test_a_number_of_steps_can_be_named() -> None:
+    """A graph that declares free steps and is bound to four is imported once the caller says so: step 3 is the last."""
+    graph = GraphText()
+    for step in (0, 3):
+        graph.node("Gather", ["x", graph.constant(f"step{step}", np.array(step))], [f"x{step}"], axis=1)
+    graph.node("Sub", ["x3", "x0"], ["y"])
+    model = graph.model({"x": (TensorProto.FLOAT, ["n", "t", FEATURES])}, {"y": ["n", FEATURES]})
+    with pytest.raises(ImportRefused, match="cannot be served"):
+        understand(model)
+    found = understand(model, {"x": ("batch", 4, FEATURES)})
+    assert [edge.spec.shape for edge in found.draft.edges.inputs] == [("batch", "time", FEATURES)]
+
+
+def test_two_names_of_time_are_one_axis() -> None:
+    """Inputs over time go through it together, and the report says so."""
+    graph = GraphText()
+    graph.node("Concat", ["x", "z"], ["both"], axis=2)
+    graph.node("Transpose", ["both"], ["sequence"], perm=[1, 0, 2])
+    graph.recurrence("GRU", "sequence", ["outputs"], linear_before_reset=1)
+    graph.node("Squeeze", ["outputs", graph.constant("axis", np.array([1]))], ["squeezed"])
+    graph.node("Transpose", ["squeezed"], ["y"], perm=[1, 0, 2])
+    inputs = {"x": (TensorProto.FLOAT, ["n", "t", 1]), "z": (TensorProto.FLOAT, ["n", "s", FEATURES - 1])}
+    found = understand(graph.model(inputs, {"y": ["n", "t", 4]}))
+    assert any("the axes s, t are one axis of time" in sentence for sentence in found.missing)
+
+
 def test_axes_that_the_graph_contradicts_are_refused() -> None:
     with pytest.raises(ImportRefused, match="--axes x="):
         understand(plain_lstm(), {"x": ("time", "batch", FEATURES)})
