@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,10 @@ def open_module(
     program = module if isinstance(module, torch.export.ExportedProgram) else None
     called: nn.Module = program.module() if program is not None else module  # type: ignore[assignment]
     model = _exported(called if program is None else program, inputs, axes, outputs)
-    compute = torch_compute(called, list(axes), outputs)
+    unused = [name for name in axes if name not in {value.name for value in model.graph.input}]
+    if unused:
+        raise ImportRefused(f"no output of the module depends on {', '.join(unused)}: hand over a module without it")
+    compute = torch_compute(called, list(axes), outputs, has_modes=program is None)
     return understand(checked(model, "the exported module"), axes, compute, may_have_state=may_have_state)
 
 
@@ -98,13 +102,19 @@ def _free(axes: Mapping[str, Sequence[Label]]) -> dict[str, dict[int, str]]:
     return {name: {n: axis for n, axis in enumerate(each) if isinstance(axis, str)} for name, each in axes.items()}
 
 
-def torch_compute(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> Compute:
-    """Runs a module on arrays by name; returns what it returns, by name."""
+def torch_compute(
+    module: nn.Module, inputs: Sequence[str], outputs: Sequence[str], *, has_modes: bool = True
+) -> Compute:
+    """Runs a module on arrays by name; returns what it returns, by name.
+
+    Args:
+        has_modes: whether it is put into evaluation mode; that of an exported program is chosen when it is exported.
+    """
 
     def run(feeds: Arrays) -> Mapping[str, NDArray[Any]]:
         tensors = [torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in inputs]
         try:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(module) if has_modes else nullcontext():
                 found = module(*tensors)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             raise InferenceFailed(f"the module failed: {error}") from error

@@ -60,6 +60,24 @@ def test_a_module_that_answers_otherwise_than_its_export_is_refused() -> None:
         open_module(Branching("gru").eval(), {"x": ("batch", "time", FEATURES)}, ["y"])
 
 
+def test_a_module_is_read_in_evaluation_mode() -> None:
+    """Dropout of a module that was left in training mode changes nothing; its mode is as it was afterwards."""
+    module = Recurrent("lstm", layers=2, dropout=0.5).train()
+    found = open_module(module, {"x": ("batch", "time", FEATURES)}, ["y"])
+    assert found.proof.passed
+    assert module.training
+
+
+def test_an_argument_without_effect_is_refused() -> None:
+    class Ignoring(Recurrent):
+        def forward(self, x: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(x)
+
+    axes = {"x": ("batch", "time", FEATURES), "z": ("batch", 2)}
+    with pytest.raises(ImportRefused, match="depends on z"):
+        open_module(Ignoring("gru"), axes, ["y"])
+
+
 def test_an_exported_program_is_taken() -> None:
     """It is bound to the steps of its export; the bundle is not, and equals the module at others."""
     module = Recurrent("gru").eval()
