@@ -262,7 +262,8 @@ def _limits(draft: Draft) -> list[str]:
     """What a bundle of this graph cannot do, or only on some devices."""
     foreign, limits = draft.foreign, list[str]()
     if foreign.fixed_steps is not None:
-        limits.append(f"the number of steps is fixed: {foreign.fixed_steps}")
+        why = f" ({foreign.why_fixed})" if foreign.why_fixed else ""
+        limits.append(f"the number of steps is fixed: {foreign.fixed_steps}{why}")
     elif draft.over_time and not draft.has_lengths:
         limits.append("only inputs of equal length share a batch, as there are no lengths")
     names = {str(dim) for one in foreign.source.values() for dim in _names_of_time(foreign, one)}

@@ -19,7 +19,13 @@ from training.importing.graph.edited_graph import (
     attribute,
 )
 from training.importing.graph.inputs import embedded_ids, lengths_input, require_single_precision, state_inputs
-from training.importing.graph.loosening import batch_second, free_initial_states, free_last_steps, free_reshapes
+from training.importing.graph.loosening import (
+    batch_second,
+    counted_steps,
+    free_initial_states,
+    free_last_steps,
+    free_reshapes,
+)
 from training.importing.graph.probing import (
     BATCH,
     OTHER,
@@ -53,7 +59,7 @@ class Foreign:
         state: inputs that are initial states of recurrences and nothing else.
         lengths: the input with the lengths of the rows; "" where there is none.
         num_ids: the rows of the embedding that an input indexes.
-        fixed_steps: the number of steps that the graph is bound to; None where it is free.
+        fixed_steps: the number of steps that the graph is bound to, and why; None where it is free.
         fixed_batch, bound_steps: sizes of the export, where the file declares them.
         flat: outputs with the steps of all rows in one axis: "batch" if row follows row, "time" if step follows step.
         notes: what was mended, as sentences.
@@ -66,6 +72,7 @@ class Foreign:
     lengths: str = ""
     num_ids: dict[str, int] = field(default_factory=dict)
     fixed_steps: int | None = None
+    why_fixed: str = ""
     fixed_batch: int | None = None
     bound_steps: int | None = None
     flat: dict[str, str] = field(default_factory=dict)
@@ -114,6 +121,7 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
     for free_time, order in product((True, False), ((BATCH, TIME), (TIME, BATCH))):
         attempt = _attempt(foreign, main, order, free_time, given or {}, reasons)
         if attempt is not None:
+            attempt.why_fixed = reasons[0] if not free_time and reasons else ""
             return attempt
     reason = f" ({reasons[0]})" if reasons else ""
     raise ImportRefused(
@@ -238,6 +246,9 @@ def _make_free(tried: Foreign) -> None:
         free_reshapes(graph, {**values, **tried.feeds(batch, steps)}, sizes)
     tried.labels |= _labels_of_values(tried)
     if tried.bound_steps and not tried.fixed_steps:
+        counted = counted_steps(graph, tried.bound_steps)
+        if counted:
+            raise _Contradiction(counted)
         changed, stuck = free_last_steps(graph, tried.labels, tried.bound_steps)
         if stuck:
             raise _Contradiction(f"{stuck[0]} of {tried.bound_steps}")

@@ -164,5 +164,21 @@ def _free_slice(
         stuck.append(f"{node.name or 'Slice'} takes steps {first} to {last - 1}")
 
 
+def counted_steps(graph: EditedGraph, steps: int) -> str:
+    """A node that may divide by the number of steps of an export, written as a constant; "" where there is none.
+
+    A mean that is a sum over `x.shape[1]` becomes one over 4. At other lengths it would be another function, and no
+    comparison would tell.
+    """
+    for node in graph.nodes if steps > 1 else ():
+        constants = [graph.constant(name) for name in node.input] if node.op_type in ("Div", "Mul") else []
+        for constant in constants:
+            number = float(constant.reshape(())) if constant is not None and constant.size == 1 else 0.0
+            factor = number if node.op_type == "Div" else 1.0 / number if number else 0.0
+            if abs(factor - steps) < 1e-5 * steps:
+                return f"{node.name or node.op_type} divides by {steps}, which may be the steps of its export"
+    return ""
+
+
 def _is_time(labels: tuple[Label, ...], axis: int) -> bool:
     return bool(labels) and -len(labels) <= axis < len(labels) and labels[axis] == TIME
