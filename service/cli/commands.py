@@ -31,7 +31,7 @@ OWN_COMMANDS = (
     "serve", "predict", "generate", "score", "perplexity", "stream", "transcribe", "models", "keys", "openapi", "bench",
 )  # fmt: skip
 TRAINING_COMMANDS = (
-    "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr",
+    "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "import", "verify", "find-lr",
     "search", "seeds", "leave-one-out", "experiment", "synthesize",
 )  # fmt: skip
 TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
