@@ -31,8 +31,8 @@ OWN_COMMANDS = (
     "serve", "predict", "generate", "score", "perplexity", "stream", "transcribe", "models", "keys", "openapi", "bench",
 )  # fmt: skip
 TRAINING_COMMANDS = (
-    "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "import", "verify", "find-lr",
-    "search", "seeds", "leave-one-out", "experiment", "synthesize",
+    "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr",
+    "import", "search", "seeds", "leave-one-out", "experiment", "synthesize",
 )  # fmt: skip
 TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
 RUNTIME_MISSING = (
