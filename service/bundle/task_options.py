@@ -26,6 +26,8 @@ TaskName = Literal[TrainedTask, "tensors"]
 
 #: The quantile that is the point forecast of a model that forecasts quantiles.
 MEDIAN = 0.5
+#: Of a grammar, in UTF-8; far above those of query languages.
+MAX_GRAMMAR_BYTES = 64 * 1024
 
 
 class TaggingOptions(OptionsOfTask):
@@ -107,6 +109,11 @@ class TranslationOptions(OptionsOfTask):
     )
     copying: bool = Field(
         default=False, description="whether `decoder_step` gives a `generate_logit`, and source words can be copied"
+    )
+    grammar: str = Field(
+        default="",
+        max_length=MAX_GRAMMAR_BYTES,
+        description="the grammar that answers parse by, in the notation of lark; empty if there is none",
     )
 
     @property
@@ -264,6 +271,36 @@ class TranscriptionOptions(OptionsOfTask):
 HeadEncoding = Annotated[str, Field(pattern=r"^(ROOT|.+:[+-][1-9][0-9]{0,3})$")]
 
 
+#: An edit script: how many characters to take off the end of a word, and those to add; `l`, `t` change its case before.
+EditScript = Annotated[str, Field(pattern=r"^[lt]?[0-9]{1,4}-\S*$")]
+
+
+class LemmatizerOptions(Strict):
+    """How a parser finds lemmas: a table of words, whose edit scripts other words share by their endings."""
+
+    table: dict[str, dict[EditScript, str]] = Field(
+        description="tag -> edit script such as 3-y -> words, separated by blanks"
+    )
+
+
+class SegmenterOptions(Strict):
+    """How raw text is cut into sentences and words by the graph `segmenter`; forms of the tables are in lower case."""
+
+    window: int = Field(default=400, ge=16, le=4096, description="characters that the graph reads at once")
+    margin: int = Field(default=50, ge=1, le=1024, description="of a window, at each side, for context alone")
+    max_characters: int = Field(default=16_384, ge=1, description="of one text")
+    expansions: dict[str, tuple[str, ...]] = Field(default={}, description="token -> words; one if its ending misleads")
+    suffixes: dict[str, tuple[str, ...]] = Field(default={}, description="end -> end of the first word, other words")
+    abbreviations: tuple[str, ...] = Field(default=(), description="with their full stops, seldom ends of sentences")
+    blanks_in_numbers: bool = Field(default=False, description="whether a number such as 10 000 may be one token")
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> SegmenterOptions:
+        if self.window <= 2 * self.margin:
+            raise ValueError("a window is larger than its two margins")
+        return self
+
+
 class ParsingOptions(OptionsOfTask):
     """Dependency parsing: how the outputs of `parser` become a tree. The labels of the manifest are the tags of words.
 
@@ -287,10 +324,14 @@ class ParsingOptions(OptionsOfTask):
         "order of their logits",
     )
     max_word_characters: int = Field(default=24, ge=1, le=256)
+    lemmatizer: LemmatizerOptions | None = Field(default=None, description="of a parser that gives lemmas too")
+    segmenter: SegmenterOptions | None = Field(default=None, description="of a parser that cuts raw text")
 
     @property
     def required_graphs(self) -> tuple[str, ...]:
-        return (*self.graphs, "relations") if self.decoder == "biaffine" else self.graphs
+        of_relations = ("relations",) if self.decoder == "biaffine" else ()
+        of_text = ("segmenter",) if self.segmenter is not None else ()
+        return (*self.graphs, *of_relations, *of_text)
 
     @model_validator(mode="after")
     def _names_fit(self) -> ParsingOptions:

@@ -11,7 +11,7 @@ from service.bundle.manifest import Manifest
 from service.errors import InvalidInput
 from service.offline.answering.row_answers import RowAnswer
 from service.offline.row_values import require_columns
-from service.tasks.parsing.conllu import conllu
+from service.tasks.parsing.conllu import answer_conllu
 from service.tasks.tensors.model_form import ModelForm
 
 #: The column with the reason why a row has no answer, null for the others.
@@ -104,7 +104,8 @@ def _places(part: str, answer: dict[str, Any]) -> list[Any] | None:
 
 
 def _conllu(answer: dict[str, Any]) -> str:
-    return conllu(answer["tokens"])
+    """Without ids of sentences, which would begin anew with every row."""
+    return answer_conllu(answer, is_numbered=False)
 
 
 def _words() -> list[AnswerColumn]:
@@ -134,6 +135,12 @@ def _heads(answer: dict[str, Any]) -> list[int]:
     return [0 if token["head"] is None else token["head"] + 1 for token in answer["tokens"]]
 
 
+def _sentence_lengths(answer: dict[str, Any]) -> list[int]:
+    """How many words each sentence has; a list of words is one."""
+    sentences = answer.get("sentences")
+    return [len(answer["tokens"])] if sentences is None else [sentence["num_tokens"] for sentence in sentences]
+
+
 def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
     del parameters
     found = [
@@ -145,6 +152,11 @@ def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerCo
     ]
     if getattr(manifest.options, "features", ()):
         found.append(AnswerColumn("features", "texts", partial(_part_of_tokens, "features")))
+    if getattr(manifest.options, "lemmatizer", None) is not None:
+        found.append(AnswerColumn("lemmas", "texts", partial(_part_of_tokens, "lemma")))
+    if getattr(manifest.options, "segmenter", None) is not None:
+        found.append(AnswerColumn("sentence_lengths", "integers", _sentence_lengths))
+        found.append(_as_json("multiword_tokens", is_usual=False))
     return found
 
 

@@ -18,6 +18,7 @@ from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
 from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
+from training.config.grammar import FOLDER
 from training.config.network_tables import NetworkConfig
 from training.config.networks import NetworkTable, Strict
 from training.config.pictures import PictureConfig
@@ -242,18 +243,20 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigFault(f"{path}: not TOML: {error}") from error
-    return parse_recipe(values, str(path), overrides)
+    return parse_recipe(values, str(path), overrides, path.parent)
 
 
-def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Check the values of a recipe. Raises ConfigFault naming each wrong key."""
+def parse_recipe(
+    values: dict[str, Any], where: str, overrides: dict[str, Any] | None = None, folder: Path = Path()
+) -> Recipe:
+    """Check the values of a recipe; a grammar's path is relative to `folder`. Raises ConfigFault for each wrong key."""
     for key, value in (overrides or {}).items():
         _set_dotted(values, key, value)
     large = oversized({key: value for key, value in values.items() if key != "seed"}, LARGEST)
     if large:
         raise ConfigFault(f"{where}: {large} must be between {-LARGEST:,} and {LARGEST:,}")
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(values, context={FOLDER: folder})
     except ValidationError as error:
         faults = [in_words(fault, Recipe) for fault in error.errors()]
         raise ConfigFault(f"{where}: " + "; ".join(faults)) from error

@@ -25,8 +25,12 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         "value": {"model": "ner-en", "inputs": [["Ada", "Lovelace", "lived", "in", "London", "."]]},
     },
     "parse": {
-        "summary": "Parse a sentence into a dependency tree, as CoNLL-U too",
-        "value": {"model": "parse-en", "inputs": "The cat sat on a mat.", "parameters": {"conllu": True}},
+        "summary": "Cut a text into sentences, and parse each into a dependency tree, as CoNLL-U too",
+        "value": {
+            "model": "parse-en",
+            "inputs": "The cat sat on a mat. It purrs.",
+            "parameters": {"conllu": True},
+        },
     },
     "translate": {
         "summary": "Translate, with attention weights",

@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, Unpack
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from service.client.answers import P
+from service.client.answers.predictions import P
 from service.client.connection import Options
 from service.client.errors import ClientError, StreamClosing, TimedOut
 from service.client.inputs import each_of

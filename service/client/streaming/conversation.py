@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from service.client.answers import Answer
+from service.client.answers.predictions import Answer
 from service.client.errors import ClientError, ConnectionFailed, ForeignAnswer, InvalidInput, StreamClosing, error_of
 from service.client.inputs import Tensors, json_body, plain_arrays, rows_of
 from service.client.response import prediction_type, validated

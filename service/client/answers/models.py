@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from service.client.answers import Answer
+from service.client.answers.predictions import Answer
 
 
 class Health(Answer):
