@@ -14,7 +14,7 @@ from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli.check_data import check_data
 from training.cli.experiment import experiment
-from training.cli.importing import import_model
+from training.cli.foreign.import_command import import_model
 from training.cli.keywords import evaluate_keywords
 from training.cli.names import bundle_at, run_at
 from training.cli.options import (
