@@ -14,6 +14,7 @@ from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli.check_data import check_data
 from training.cli.experiment import experiment
+from training.cli.foreign.import_command import import_model
 from training.cli.keywords import evaluate_keywords
 from training.cli.names import bundle_at, run_at
 from training.cli.options import (
@@ -78,6 +79,7 @@ Deterministic = Annotated[
 
 app.command("check-data")(check_data)
 app.command()(experiment)
+app.command("import")(import_model)
 app.command("evaluate-keywords")(evaluate_keywords)
 app.command("find-lr")(find_lr)
 app.command()(search)
