@@ -15,6 +15,7 @@ import typer
 
 from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
 from service.cli.bench_commands import BENCH_EXAMPLES, bench
+from service.cli.hub_commands import PULL_EXAMPLES, PUSH_EXAMPLES, SIGNING_KEY_EXAMPLES, pull, push, signing_key
 from service.cli.keys_commands import keys_app
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
@@ -29,6 +30,7 @@ from service.distribution import install_hint, installed_version
 
 OWN_COMMANDS = (
     "serve", "predict", "generate", "score", "perplexity", "stream", "transcribe", "models", "keys", "openapi", "bench",
+    "pull", "push", "signing-key",
 )  # fmt: skip
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr",
@@ -51,6 +53,8 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll perplexity "To be, or not to be"          how well a language model predicts a text\n
   tail -f log.txt | unroll stream ner-en           answers while the text arrives, from a running server\n
   arecord -q -f S16_LE -r 16000 | unroll transcribe -   text while one speaks, from a running server\n
+  unroll pull https://HOST/ner-en/1                add a model from a folder, S3, Hugging Face or an OCI registry
+
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
   unroll bench http://127.0.0.1:8000               measure what a running server takes
 
@@ -276,6 +280,9 @@ app.command(epilog=PERPLEXITY_EXAMPLES)(perplexity)
 app.command(epilog=STREAM_EXAMPLES)(stream)
 app.command(epilog=TRANSCRIBE_EXAMPLES)(transcribe)
 app.command(epilog=BENCH_EXAMPLES)(bench)
+app.command(epilog=PULL_EXAMPLES)(pull)
+app.command(epilog=PUSH_EXAMPLES)(push)
+app.command(epilog=SIGNING_KEY_EXAMPLES)(signing_key)
 app.add_typer(models_app)
 app.add_typer(keys_app)
 
