@@ -303,6 +303,18 @@ class TranscriptionOptions(OptionsOfTask):
 HeadEncoding = Annotated[str, Field(pattern=r"^(ROOT|.+:[+-][1-9][0-9]{0,3})$")]
 
 
+#: An edit script: how many characters to take off the end of a word, and those to add; `l`, `t` change its case before.
+EditScript = Annotated[str, Field(pattern=r"^[lt]?[0-9]{1,4}-\S*$")]
+
+
+class LemmatizerOptions(Strict):
+    """How a parser finds lemmas: a table of words, whose edit scripts other words share by their endings."""
+
+    table: dict[str, dict[EditScript, str]] = Field(
+        description="tag -> edit script such as 3-y -> words, separated by blanks"
+    )
+
+
 class ParsingOptions(OptionsOfTask):
     """Dependency parsing: how the outputs of `parser` become a tree. The labels of the manifest are the tags of words.
 
@@ -326,6 +338,7 @@ class ParsingOptions(OptionsOfTask):
         "order of their logits",
     )
     max_word_characters: int = Field(default=24, ge=1, le=256)
+    lemmatizer: LemmatizerOptions | None = Field(default=None, description="of a parser that gives lemmas too")
 
     @property
     def required_graphs(self) -> tuple[str, ...]:

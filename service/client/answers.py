@@ -76,6 +76,7 @@ class ParsedToken(Answer):
     head_score: float
     relation_score: float
     features: str | None = None
+    lemma: str | None = None
     start: int | None = None
     end: int | None = None
 

@@ -144,6 +144,8 @@ def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerCo
     ]
     if getattr(manifest.options, "features", ()):
         found.append(AnswerColumn("features", "texts", partial(_part_of_tokens, "features")))
+    if getattr(manifest.options, "lemmatizer", None) is not None:
+        found.append(AnswerColumn("lemmas", "texts", partial(_part_of_tokens, "lemma")))
     return found
 
 

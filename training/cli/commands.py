@@ -211,6 +211,9 @@ def export(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
+    lemmas: Annotated[
+        bool, typer.Option("--lemmas", help="Add lemmas to the bundle of a parser that was published without them.")
+    ] = False,
     language_model: Annotated[
         Path | None,
         typer.Option(help="Run of a language model that a speech recogniser is published with, for beam search."),
@@ -227,6 +230,8 @@ def export(
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
 
+    Let a parser give the lemmas of its treebank, all else unchanged: unroll export --lemmas models/parse-en/1
+
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
     """
     asked: dict[VariantName, bool] = {"bf16": bf16, "int8": int8}
@@ -237,6 +242,11 @@ def export(
         bundle = source
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
+        elif lemmas:
+            from training.publish.lemmas import add_lemmas
+
+            bundle = add_lemmas(bundle_at(source, models), say)
+            typer.echo(f"{bundle} gives lemmas; every other output is unchanged")
         elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run

@@ -34,9 +34,10 @@ class TaggedSentence(NamedTuple):
 
 
 class ParsedSentence(NamedTuple):
-    """Words with a part of speech, a head, a relation to it, and morphological features each.
+    """Words with a part of speech, a head, a relation to it, morphological features and a lemma each.
 
     `heads` are numbers of words from 1, and 0 for the root; `feats` are as CoNLL-U writes them, `_` for none.
+    `lemmas` are `_` where none is known, and empty where nobody has looked.
     """
 
     words: Words
@@ -44,6 +45,7 @@ class ParsedSentence(NamedTuple):
     heads: tuple[int, ...]
     relations: tuple[str, ...]
     feats: tuple[str, ...]
+    lemmas: tuple[str, ...] = ()
 
     @property
     def keys(self) -> Words:

@@ -27,17 +27,20 @@ const nameOf = (tokens, word) => `${tokens[word].text}, ${tokens[word].tag}, ${d
 function describe(tokens, word) {
   const token = tokens[word];
   const features = token.features && token.features !== "_" ? [token.features.replaceAll("|", " ")] : [];
-  const parts = [`${token.tag} ${percent(token.score)}`, ...features, dependency(tokens, token)];
+  const lemma = token.lemma === undefined ? [] : [`lemma ${token.lemma}`];
+  const parts = [...lemma, `${token.tag} ${percent(token.score)}`, ...features, dependency(tokens, token)];
   return [token.text, ...parts, `head ${percent(token.head_score)}`].join(" · ");
 }
 
 function table(tokens) {
   const hasFeatures = tokens.some(({ features }) => features !== undefined);
-  const titles = ["", "word", "tag", "relation", "head", "score of the head", ...(hasFeatures ? ["features"] : [])];
+  const hasLemmas = tokens.some(({ lemma }) => lemma !== undefined);
+  const titles = ["", "word", ...(hasLemmas ? ["lemma"] : []), "tag", "relation", "head", "score of the head", ...(hasFeatures ? ["features"] : [])];
   const head = el("tr", {}, ...titles.map((title) => (title ? el("th", { scope: "col" }, title) : el("td"))));
   const rows = tokens.map((token, index) => {
     const headName = token.head === null ? "root" : `${token.head + 1} ${tokens[token.head].text}`;
     const cells = [token.tag, token.relation, headName, percent(token.head_score)];
+    if (hasLemmas) cells.unshift(token.lemma ?? "");
     if (hasFeatures) cells.push(token.features ?? "");
     const word = el("th", { scope: "row" }, token.text);
     return el("tr", {}, el("td", {}, String(index + 1)), word, ...cells.map((cell) => el("td", {}, cell)));

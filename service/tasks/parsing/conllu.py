@@ -14,9 +14,9 @@ _NONE: Final = "_"
 def conllu(tokens: Sequence[Mapping[str, Any]], sentence_id: str = "") -> str:
     """One sentence, from the `tokens` of an answer; it ends with the blank line.
 
-    Of a token are read `text`, `tag`, `start` and `end` in any unit, and where there are any `head`, `relation` and
-    `features`. Columns that nothing is known of are `_`. The comment `text` is what the words and `SpaceAfter=No` say,
-    as the format demands: it has one blank where the input has more, or a line break.
+    Of a token are read `text`, `tag`, `start` and `end` in any unit, and where there are any `lemma`, `head`,
+    `relation` and `features`. Columns that nothing is known of are `_`. The comment `text` is what the words and
+    `SpaceAfter=No` say, as the format demands: it has one blank where the input has more, or a line break.
     """
     forms = [form_of(token["text"]) for token in tokens]
     is_joined = [_touch(token, after) for token, after in zip(tokens, [*tokens[1:], None], strict=True)]
@@ -37,7 +37,8 @@ def _line(number: int, form: str, token: Mapping[str, Any], is_joined: bool) -> 
     features = _column(token.get("features") or _NONE)
     head, relation = (_place(token), _column(token["relation"])) if "relation" in token else (_NONE, _NONE)
     misc = "SpaceAfter=No" if is_joined else _NONE
-    columns = (str(number), form, _NONE, _column(token["tag"]), _NONE, features, head, relation, _NONE, misc)
+    lemma = form_of(token["lemma"]) if "lemma" in token else _NONE
+    columns = (str(number), form, lemma, _column(token["tag"]), _NONE, features, head, relation, _NONE, misc)
     return "\t".join(columns)
 
 

@@ -1,4 +1,4 @@
-"""Dependency parsing: the head of every word and their relation, with the tag and morphological features of each."""
+"""Dependency parsing: the head of every word and their relation; the tag, features and lemma of each."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from service.tasks.core.task import (
 )
 from service.tasks.parsing.conllu import conllu
 from service.tasks.parsing.head_encoding import HeadEncodings
+from service.tasks.parsing.lemmatizer import Lemmatizer
 from service.tasks.parsing.spanning_tree import maximum_spanning_tree
 
 #: The relation to the root in Universal Dependencies. Where a model has it, one word has it: the one whose head is the
@@ -55,6 +56,11 @@ class ParsedToken(Answer):
         default=None,
         exclude_if=lambda features: features is None,
         description='morphological features, such as "Case=Nom|Number=Sing", "_" for none; if the model gives them',
+    )
+    lemma: str | None = Field(
+        default=None,
+        exclude_if=lambda lemma: lemma is None,
+        description="its form in a dictionary, such as go for went; if the model gives it",
     )
     start: int | None = Field(description=START_OF_PLACE)
     end: int | None = Field(description=END_OF_PLACE)
@@ -97,6 +103,7 @@ class ParsingOutput(NamedTuple):
     features: list[int] | None
     is_finite: bool
     hidden: FloatArray | None = None
+    lemmas: list[str] | None = None
 
 
 class Parsing(PredictTask[ParsingExample, ParsingOutput]):
@@ -115,6 +122,8 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         self._encodings = HeadEncodings(manifest.labels, self._options.offsets) if self._options.offsets else None
         names = self._options.relations
         self._root = names.index(ROOT_RELATION) if ROOT_RELATION in names and len(names) > 1 else None
+        lemmatizer = self._options.lemmatizer
+        self._lemmatizer = Lemmatizer(lemmatizer.table) if lemmatizer is not None else None
 
     def preprocess(self, value: PredictInput, parameters: ParsingParameters) -> ParsingExample:
         """Split a text into words, or take a list of words, and look them up."""
@@ -141,9 +150,16 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
                 features[row].ids if features else None,
                 is_finite[row],
                 vectors[row],
+                self._lemmas(examples[row].words, tags[row].ids),
             )
             for row, (heads, scores) in enumerate(trees)
         ]
+
+    def _lemmas(self, words: Sequence[str], tag_ids: Sequence[int]) -> list[str] | None:
+        """The lemma of each word, given its tag; None for a bundle that gives none."""
+        if self._lemmatizer is None:
+            return None
+        return [self._lemmatizer.lemma(word, self._labels[tag]) for word, tag in zip(words, tag_ids, strict=True)]
 
     def _arc_scores(self, outputs: dict[str, Array], row: int, tag_ids: list[int]) -> Array:
         """`[words, words + 1]`: the score of each word's candidate heads; finite."""
@@ -226,6 +242,8 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         }
         if output.features is not None:
             token["features"] = self._options.features[output.features[word]]
+        if output.lemmas is not None:
+            token["lemma"] = output.lemmas[word]
         return token
 
     def postprocess(self, example: ParsingExample, output: ParsingOutput) -> ParsingAnswer:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import ParsingOptions, TaskOptions
 from training.data.readers.treebanks.conllu_line import NOTHING
+from training.data.readers.treebanks.lemmas import words_with_lemmas
 from training.data.records import ParsedSentence
 from training.evaluation.analysis.findings import Findings
 from training.evaluation.analysis.interval import Interval, bootstrap, ratio
@@ -16,23 +17,31 @@ from training.evaluation.baselines.parsing import frequent_arcs, neighbour
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.parsing.arc_errors import arc_errors, arcs_of, tables
 from training.evaluation.parsing.attachment import MEASURES, Parse, attachment_scores, counts, refused
+from training.evaluation.parsing.lemma_accuracy import lemmas_of, share_of_right_lemmas
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, listed
+
+_LEMMA_LIMIT: Final = (
+    "- Lemmas come from a table of train. Of a word that it lacks the end is changed as those of words that end alike; "
+    "changes at its beginning are not known, and what is not made of letters is its own lemma."
+)
 
 
 def _purpose(manifest: Manifest) -> str:
     options = options_as(manifest.options, ParsingOptions)
     features = "; its morphological features" if options.features else ""
+    lemma = "; its lemma" if options.lemmatizer is not None else ""
     return (
         f"Gives every word of a sentence its head and one of {len(options.relations)} relations to it, which form a "
-        f"tree; one of {len(manifest.labels)} parts of speech{features}."
+        f"tree; one of {len(manifest.labels)} parts of speech{features}{lemma}."
     )
 
 
 def _limits(manifest: Manifest) -> list[str]:
-    relations = options_as(manifest.options, ParsingOptions).relations
-    return [*input_limit(manifest), f"- It knows these relations and no others: {listed(relations)}."]
+    options = options_as(manifest.options, ParsingOptions)
+    relations = f"- It knows these relations and no others: {listed(options.relations)}."
+    return [*input_limit(manifest), relations, *([] if options.lemmatizer is None else [_LEMMA_LIMIT])]
 
 
 class ParsingEvaluation(EvaluationTask[ParsedSentence]):
@@ -47,7 +56,7 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         ),
         limits=_limits,
     )
-    reported = ("las", "uas", "clas", "upos", "ufeats")
+    reported = ("las", "uas", "clas", "upos", "ufeats", "lemmas")
     dev_measures = ("las", "uas", "clas", "upos", "ufeats")
     deciding = ("las",)
     int8_graphs = ("parser",)
@@ -64,6 +73,7 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         unknown = {relation for record in records for relation in record.relations} - set(options.relations)
         return {
             **attachment_scores(zip(records, parses, strict=True), bool(options.features)),
+            **_lemma_scores(options, records, found),
             "tokens": sum(len(record.words) for record in records),
             "refused": found.count(None),
             "unknown_relations": sorted(unknown)[:MAX_UNKNOWN_LABELS],
@@ -96,6 +106,13 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         arcs = (arc for gold, found in pairs for arc in arcs_of(gold, found))
         confusions = [(arc.relation, arc.found_relation) for arc in arcs if arc.has_head]
         return Findings(len(predictions), cases, confusions, tables=tables(pairs))
+
+
+def _lemma_scores(options: ParsingOptions, records: Sequence[ParsedSentence], found: Sequence[Any]) -> dict[str, float]:
+    """The accuracy of lemmas, where the bundle gives them and the file has them."""
+    if options.lemmatizer is None or not any(words_with_lemmas(records)):
+        return {}
+    return {"lemmas": share_of_right_lemmas(records, [lemmas_of(*pair) for pair in zip(records, found, strict=True)])}
 
 
 def _parse(answer: Any) -> Parse:

@@ -1,7 +1,8 @@
-"""Read parsed sentences from CoNLL-U: words, parts of speech, features, heads and relations."""
+"""Read parsed sentences from CoNLL-U: words, parts of speech, features, heads, relations and lemmas."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from training.data.readers.treebanks.conllu_line import (
     FEATS,
     FORM,
     HEAD,
+    LEMMA,
     NOTHING,
     UPOS,
     conllu_cells,
@@ -36,6 +38,7 @@ class _Word(NamedTuple):
     feats: str
     head: int
     relation: str
+    lemma: str
     line: int
 
 
@@ -104,12 +107,13 @@ def _word(cells: Sequence[str], line: int) -> _Word:
     if is_empty(relation):
         raise BadLine("DEPREL is empty", "every word needs a relation to its head, such as nsubj or root")
     feats = NOTHING if is_empty(cells[FEATS]) else cells[FEATS].strip()
-    return _Word(cells[FORM].strip(" "), cells[UPOS].strip(), feats, int(head), relation, line)
+    form, lemma = cells[FORM].strip(" "), cells[LEMMA].strip(" ") or NOTHING
+    return _Word(form, cells[UPOS].strip(), feats, int(head), relation, lemma, line)
 
 
 def _record(sentence: _Sentence) -> ParsedSentence:
-    forms, tags, feats, heads, relations, _ = zip(*sentence.words, strict=True)
-    return ParsedSentence(forms, tags, heads, relations, feats)
+    forms, tags, feats, heads, relations, lemmas, _ = zip(*sentence.words, strict=True)
+    return ParsedSentence(forms, tags, heads, relations, feats, lemmas)
 
 
 def _shown(sentence: _Sentence) -> str:
@@ -120,7 +124,7 @@ def _shown(sentence: _Sentence) -> str:
 
 
 def _state(records: Sequence[Located], path: Path, report: Report) -> None:
-    """State what was understood, and warn of labels that differ in nothing but case."""
+    """State what was understood, and warn of labels that differ in nothing but case; lemmas are counted by word."""
     parsed = [each.record for each in records if isinstance(each.record, ParsedSentence)]
     if not parsed:
         return
@@ -130,3 +134,5 @@ def _state(records: Sequence[Located], path: Path, report: Report) -> None:
         facts[name] = f"{len(distinct):,}"
         if of_record != "feats":
             warn_of_spellings(sorted(distinct), path, report)
+    lemmas = Counter(lemma == NOTHING for record in parsed for lemma in record.lemmas)
+    facts["lemmas"] = f"{lemmas[False]:,} of {lemmas.total():,} words" if lemmas[False] else "none: the column is empty"

@@ -52,7 +52,7 @@ def task_outputs(manifest: Manifest) -> TaskOutputs:
         case TaggingOptions() as options:
             return TagOutputs(has_spans=options.scheme is not None, labels_texts=bool(manifest.text_labels))
         case ParsingOptions() as options:
-            return TreeOutputs(has_features=bool(options.features))
+            return TreeOutputs(has_features=bool(options.features), has_lemmas=options.lemmatizer is not None)
         case ForecastingOptions() as options:
             return ForecastOutputs(options)
         case TranscriptionOptions():
@@ -123,14 +123,14 @@ class TagOutputs:
 
 
 class TreeOutputs:
-    """The words of each text, with tag, head and relation, their probabilities, and features if the model has them.
+    """The words of each text, with tag, head, relation, their probabilities; features, lemmas if the model has them.
 
     A head is an index into the words, -1 for the root, and -1 beyond the last word. `conllu` is made on request.
     """
 
     labels: Mapping[str, Sequence[str]] = {}
 
-    def __init__(self, *, has_features: bool) -> None:
+    def __init__(self, *, has_features: bool, has_lemmas: bool) -> None:
         words = (-1, -1)
         of_words = TagOutputs(has_spans=False, labels_texts=False)
         metadata = [*of_words.metadata, TensorMetadata("heads", "INT64", words)]
@@ -146,6 +146,9 @@ class TreeOutputs:
         if has_features:
             metadata.append(TensorMetadata("features", BYTES, words))
             self.writers["features"] = _members("tokens", "features")
+        if has_lemmas:
+            metadata.append(TensorMetadata("lemmas", BYTES, words))
+            self.writers["lemmas"] = _members("tokens", "lemma")
         self.metadata = tuple(metadata)
 
 
