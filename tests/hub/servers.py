@@ -36,6 +36,7 @@ class WebServer:
 
     Attributes:
         posts: by path, what answers a POST with this body; 404 elsewhere.
+        post_headers: headers of those answers.
         put_status: what answers a PUT.
         answers: by path, the answers to the next requests; the last one is kept.
         requests: method, path and Authorization of each request.
@@ -47,6 +48,7 @@ class WebServer:
         self.requests: list[tuple[str, str, str]] = []
         self.put_status = 201
         self.posts: dict[str, Callable[[bytes], bytes]] = {}
+        self.post_headers: dict[str, str] = {}
         self.released = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.web = self
@@ -93,6 +95,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.web.released.wait(PATIENCE_S)
         self.close_connection = True
 
+    def do_HEAD(self) -> None:
+        self._note()
+        self.send_response(404)
+        self.end_headers()
+
     def do_PUT(self) -> None:
         self._note()
         content = self._body()
@@ -115,6 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = answer(body)
         self.send_response(200)
+        for name, value in self.web.post_headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.bundle.load import MANIFEST_FILE, file_digest, load_bundle
+from service.bundle.load import MANIFEST_FILE, file_digest, load_bundle, read_manifest
 from service.bundle.models_folder import SET_ASIDE_FOLDER, STAGING_FOLDER, find_bundles
-from service.bundle.write import SIGNATURE_FILE
+from service.bundle.write import SIGNATURE_FILE, write_manifest
 from service.errors import HubError, NotThere
 from service.hub.address import parse_address
 from service.hub.pull import Expected, Found, Pulling, local_bundle, pull
@@ -38,6 +38,26 @@ def test_a_pulled_bundle_is_the_same_bundle_and_can_be_opened(bundle: Path, here
     assert load_bundle(pulled.path).digest == file_digest(bundle / MANIFEST_FILE)
     assert open_bundle(pulled.path, device="cpu", threads=1).bundle.manifest.name == "tiny"
     assert [path.name for path in here.models_root.iterdir()] == ["tiny"]
+
+
+def test_progress_is_told_of_every_file_until_it_is_whole(bundle: Path, here: Pulling) -> None:
+    told: dict[str, tuple[int, int | None]] = {}
+
+    def progress(name: str, received: int, size: int | None) -> None:
+        assert received > told.get(name, (0, None))[0]
+        told[name] = (received, size)
+
+    pulled = pull(parse_address(bundle.as_uri()), here, progress=progress)
+    sizes = {path.name: path.stat().st_size for path in pulled.path.iterdir()}
+    assert told == {name: (size, size) for name, size in sizes.items()}
+
+
+def test_a_new_manifest_leaves_the_old_signature_behind(bundle: Path) -> None:
+    """Otherwise it would count as a file of the bundle, and be the signature of another one."""
+    write_signature(bundle, file_digest(bundle / MANIFEST_FILE))
+    manifest = write_manifest(bundle, read_manifest(bundle))
+    assert SIGNATURE_FILE not in manifest.files
+    assert not (bundle / SIGNATURE_FILE).exists()
 
 
 def test_a_second_pull_finds_it_there_and_receives_its_manifest_alone(web: WebServer, here: Pulling) -> None:

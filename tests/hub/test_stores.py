@@ -192,6 +192,26 @@ def test_a_realm_elsewhere_gets_no_password(
         pull(parse_address(f"oci://{web.host}/tiny"), here)
 
 
+def test_credentials_in_a_helper_program_are_not_taken_for_none(
+    web: WebServer, here: Pulling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker keeps them there on many machines; the message says what to do."""
+    config = {"auths": {web.host: {}}, "credsStore": "desktop"}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="ascii")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    token_server(web, f"http://{web.host}/token")
+    with pytest.raises(HubError, match="kept by a helper program"):
+        pull(parse_address(f"oci://{web.host}/tiny"), here)
+
+
+def test_an_upload_is_sent_to_no_other_host(web: WebServer, bundle: Path) -> None:
+    """A registry that names another one for the content of a blob."""
+    web.posts = {"/v2/tiny/blobs/uploads/": lambda _: b""}
+    web.post_headers = {"Location": "http://localhost:9/upload"}
+    with pytest.raises(HubError, match="another host, localhost: refused"):
+        push(bundle, parse_address(f"oci://{web.host}/tiny"), Pushing(transport=FAST))
+
+
 def test_a_challenge_after_a_redirect_is_not_answered(
     web: WebServer, bundle: Path, here: Pulling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
