@@ -66,6 +66,7 @@ _SERVE_EXAMPLES = """Examples:
   unroll serve --port 9000 --models /srv/models\n
   unroll serve --grpc-port 8001\n
   unroll serve --workers auto\n
+  unroll serve --pull https://models.example.org/ner-en/1\n
   UNROLL_MAX_BATCH_ITEMS=16 unroll serve
 
 The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
@@ -131,6 +132,10 @@ def serve(
             help="Processes that serve together: a number, or auto for one per usable core.", show_default="1"
         ),
     ] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option("--pull", metavar="ADDRESS", help="Bundle that is pulled first; repeatable.", show_default="none"),
+    ] = None,
 ) -> None:
     """Serve the models over HTTP, and over gRPC if a port is given.
 
@@ -141,6 +146,7 @@ def serve(
 
     try:
         given = {"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models, "workers": workers}
+        given["pull"] = " ".join(first) if first else None
         settings = read_settings(given)
         run_server(settings)
     except (SettingsError, OSError) as error:

@@ -44,9 +44,7 @@ class PullsAtStart:
                 self.reasons = [*failures.values(), f"{address}: being pulled", *waiting]
                 try:
                     self._pull(address)
-                except (
-                    Exception
-                ) as error:  # libraries of stores raise what they will: the others are pulled all the same
+                except Exception as error:  # of libraries too: the others are pulled all the same
                     if not isinstance(error, HubError):
                         logger.exception("a pull failed by a fault", extra={"address": str(address)})
                     failures[address] = f"cannot be pulled: {error}"

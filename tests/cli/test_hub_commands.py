@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from service.bundle.load import load_bundle
 from service.cli.commands import app
+from service.settings import Settings
 from tests.conftest import PATIENCE_S, wait_until
 from tests.hub.servers import Answer, web_server
 from tests.hub.tampering import nothing_is_left, reseal
@@ -81,6 +82,15 @@ def test_what_is_wrong_is_one_sentence(models: Path, tmp_path: Path) -> None:
         output = run(*arguments, fails=True)
         assert says in output.replace("\n", " ")
         assert "Traceback" not in output
+
+
+def test_serve_takes_addresses_to_pull_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of the setting, which they replace."""
+    served: list[Settings] = []
+    monkeypatch.setattr("service.server.run.run_server", served.append)
+    monkeypatch.setenv("UNROLL_PULL", "https://host/other/1")
+    run("serve", "--pull", "https://host/tiny/1", "--pull", "https://host/tiny/2", "--models", tmp_path)
+    assert [settings.pull for settings in served] == ["https://host/tiny/1 https://host/tiny/2"]
 
 
 def test_a_pull_that_is_ended_leaves_nothing(models: Path, tmp_path: Path) -> None:
