@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from service.errors import HubError, Unreachable
 from service.hub.address import parse_address
 from service.hub.pull import MAX_FILES, Pulling, pull
 from service.hub.receive import Receiver
-from service.hub.store import Transport
+from service.hub.store import RemoteFile, Transport
+from service.hub.stores.http_calls import open_client, reading
 from service.hub.stores.opening import open_store
 from tests.hub.conftest import FAST
 from tests.hub.servers import Answer, WebServer, web_server
@@ -135,7 +138,40 @@ def test_compressed_content_is_refused_and_not_expanded(web: WebServer, here: Pu
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/x"])
 def test_a_redirect_to_another_kind_of_address_is_not_followed(target: str, web: WebServer, here: Pulling) -> None:
     web.answers[MANIFEST] = [Answer(302, headers={"Location": target})]
-    refused(web, here, "https|Redirect|protocol")
+    refused(web, here, f"leads to {target.partition(':')[0]}://.*, which is not https: refused")
+
+
+def test_https_leads_to_no_plain_http(web: WebServer) -> None:
+    """Neither by a redirect nor at once: the client of an https address sends nothing without TLS."""
+    client = open_client(FAST, allows_plain=False)
+    url = f"http://{web.host}{MANIFEST}"
+    with client, pytest.raises(HubError, match="which is not https"), reading(client, url, "the file", at(web)):
+        pass
+    assert web.requests == []
+
+
+@pytest.mark.parametrize(("announced", "says"), [(10, "more came than the 10 bytes"), (1000, "broke off after 100 of")])
+def test_a_store_that_announces_another_size_is_refused(announced: int, says: str, tmp_path: Path) -> None:
+    """As S3 and registries do, whose libraries do not compare."""
+    address = parse_address("s3://models/tiny/3")
+    receiver = Receiver(_LyingStore(announced), address, FAST, 10_000)
+    with pytest.raises(HubError, match=says):
+        receiver.receive("x", tmp_path / "x")
+
+
+class _LyingStore:
+    """A store whose file has 100 bytes, whatever it announces."""
+
+    def __init__(self, announced: int) -> None:
+        self._announced = announced
+
+    @contextmanager
+    def read(self, name: str) -> Iterator[RemoteFile]:
+        yield RemoteFile(self._announced, iter([bytes(100)]))
+
+    def write(self, files: Mapping[str, Path]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def test_redirects_in_a_circle_end(web: WebServer, here: Pulling) -> None:

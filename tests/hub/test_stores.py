@@ -113,6 +113,15 @@ def test_an_oci_digest_names_one_artifact_for_good(registry: str, bundle: Path, 
     assert pull(parse_address(f"oci://{registry}/moving/tiny@{digest}"), here).found.digest == old
 
 
+def test_a_registry_that_gives_another_artifact_than_that_of_the_digest_is_refused(
+    web: WebServer, here: Pulling
+) -> None:
+    """Its manifest is hashed before it is read."""
+    web.answers[f"/v2/tiny/manifests/sha256:{'0' * 64}"] = [Answer(body=b'{"layers": []}')]
+    with pytest.raises(HubError, match="gave another manifest"):
+        pull(parse_address(f"oci://{web.host}/tiny@sha256:{'0' * 64}"), here)
+
+
 def test_what_is_no_bundle_in_a_registry_is_refused(registry: str, here: Pulling) -> None:
     """A manifest whose layers have no names, such as that of an image."""
     blobs = f"http://{registry}/v2/images/some"
