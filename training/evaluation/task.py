@@ -10,11 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import TaskName, TaskOptions
+from service.bundle.task_options import TaskOptions, TrainedTask
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array, Runner
 from training.config.recipe import Recipe
@@ -60,13 +60,22 @@ class Question:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+class OwnBaseline(NamedTuple):
+    """What a measure is compared with instead of a cheap method: another measure of the same model, and its name."""
+
+    measure: str
+    name: str
+
+
 class EvaluationTask(ABC, Generic[RecordT]):
     """The half of a task that needs no torch: its records, its measures and its texts."""
 
-    name: TaskName
+    name: TrainedTask
     card: CardTexts
     #: Measures of `score` that go into the manifest, best known first.
     reported: tuple[str, ...]
+    #: Of measures that tell of the service's way to answer rather than of the weights.
+    own_baselines: ClassVar[Mapping[str, OwnBaseline]] = {}
     #: Measures scored after each epoch; the first one present chooses the best epoch. Without any, the loss does.
     dev_measures: tuple[str, ...] = ()
     #: Measures that accept or refuse a variant; the first one present decides.

@@ -16,7 +16,8 @@ from service.bundle.task_options import ParsingOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.task import Array
 from service.tasks.parsing.head_encoding import encode_heads
-from service.tasks.parsing.parsing import Parsing, ParsingAnswer, ParsingParameters
+from service.tasks.parsing.parsing import Parsing
+from service.tasks.parsing.parsing_answer import ParsingAnswer, ParsingParameters
 from service.tasks.recorded import differences
 from tests.tasks.builders import FunctionRunner, parsing_bundle
 

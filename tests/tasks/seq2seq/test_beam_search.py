@@ -142,6 +142,7 @@ PLANS = st.tuples(
         length_penalty=st.sampled_from([0.0, 0.5, 1.0]),
         wants_score=st.booleans(),
         keeps_attention=st.booleans(),
+        constraint=st.none(),
     ),
 )
 

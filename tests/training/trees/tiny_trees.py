@@ -34,7 +34,7 @@ def conllu(parsed: list[ParsedSentence]) -> str:
     """The sentences as a CoNLL-U file."""
     blocks = []
     for number, sentence in enumerate(parsed, start=1):
-        words = zip(*sentence, strict=True)
+        words = zip(*sentence[:6], strict=True)
         rows = [
             f"{place}\t{word}\t{lemma}\t{tag}\t_\t{feats}\t{head}\t{relation}\t_\t_\n"
             for place, (word, tag, head, relation, feats, lemma) in enumerate(words, start=1)

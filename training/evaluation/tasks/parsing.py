@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import ParsingOptions, TaskOptions
+from service.bundle.task_options import ParsingOptions, SegmenterOptions, TaskOptions
 from training.data.readers.treebanks.conllu_line import NOTHING
 from training.data.readers.treebanks.lemmas import words_with_lemmas
 from training.data.records import ParsedSentence
@@ -18,6 +18,8 @@ from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.parsing.arc_errors import arc_errors, arcs_of, tables
 from training.evaluation.parsing.attachment import MEASURES, Parse, attachment_scores, counts, refused
 from training.evaluation.parsing.lemma_accuracy import lemmas_of, share_of_right_lemmas
+from training.evaluation.parsing.raw_text_evaluation import RAW, raw_scores
+from training.evaluation.parsing.raw_text_scores import RAW_MEASURES
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, listed
@@ -32,16 +34,30 @@ def _purpose(manifest: Manifest) -> str:
     options = options_as(manifest.options, ParsingOptions)
     features = "; its morphological features" if options.features else ""
     lemma = "; its lemma" if options.lemmatizer is not None else ""
+    cuts = " It cuts raw text into sentences and words first." if options.segmenter is not None else ""
     return (
         f"Gives every word of a sentence its head and one of {len(options.relations)} relations to it, which form a "
-        f"tree; one of {len(manifest.labels)} parts of speech{features}{lemma}."
+        f"tree; one of {len(manifest.labels)} parts of speech{features}{lemma}.{cuts}"
     )
 
 
 def _limits(manifest: Manifest) -> list[str]:
     options = options_as(manifest.options, ParsingOptions)
     relations = f"- It knows these relations and no others: {listed(options.relations)}."
-    return [*input_limit(manifest), relations, *([] if options.lemmatizer is None else [_LEMMA_LIMIT])]
+    return [
+        *input_limit(manifest),
+        relations,
+        *([] if options.lemmatizer is None else [_LEMMA_LIMIT]),
+        *([] if options.segmenter is None else [_segmenter_limit(options.segmenter)]),
+    ]
+
+
+def _segmenter_limit(options: SegmenterOptions) -> str:
+    return (
+        f"- A text of at most {options.max_characters:,} characters is cut by a network that was learned after the "
+        "parser, by `unroll export --segmenter`; scores of raw text begin with `raw_`. A sentence beyond the limit is "
+        "cut where its end is likeliest. Characters that train lacks are read as letters or digits that are like them."
+    )
 
 
 class ParsingEvaluation(EvaluationTask[ParsedSentence]):
@@ -51,12 +67,12 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
     card = CardTexts(
         purpose=_purpose,
         intended_use=(
-            "Single sentences like those it was trained on, cut into words as its treebank cuts them. Text of another "
-            "domain, several sentences at once, and other word boundaries will be parsed worse."
+            "Sentences like those it was trained on, cut into words as its treebank cuts them; texts of several where "
+            "the model cuts text. Text of another domain and other word boundaries will be parsed worse."
         ),
         limits=_limits,
     )
-    reported = ("las", "uas", "clas", "upos", "ufeats", "lemmas")
+    reported = ("las", "uas", "clas", "upos", "ufeats", "lemmas", *(RAW + name for name in RAW_MEASURES))
     dev_measures = ("las", "uas", "clas", "upos", "ufeats")
     deciding = ("las",)
     int8_graphs = ("parser",)
@@ -74,6 +90,7 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         return {
             **attachment_scores(zip(records, parses, strict=True), bool(options.features)),
             **_lemma_scores(options, records, found),
+            **raw_scores(job, records),
             "tokens": sum(len(record.words) for record in records),
             "refused": found.count(None),
             "unknown_relations": sorted(unknown)[:MAX_UNKNOWN_LABELS],

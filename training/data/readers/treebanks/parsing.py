@@ -25,6 +25,7 @@ from training.data.readers.treebanks.conllu_line import (
     is_empty,
 )
 from training.data.readers.treebanks.dependency_tree import fault_of_tree
+from training.data.readers.treebanks.surface import TEXT_COMMENT, SurfaceLines
 from training.data.records import ParsedSentence
 
 _SENTENCE_ID = "# sent_id"
@@ -49,10 +50,11 @@ class _Sentence:
     name: str = ""
     words: list[_Word] = field(default_factory=list)
     is_usable: bool = True
+    surface: SurfaceLines = field(default_factory=SurfaceLines)
 
 
 def read_parsed(path: Path, _format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """Read the words of each sentence. Multiword ranges and empty nodes are skipped.
+    """Read the words of each sentence, and where they stand in its text if there is one. Empty nodes are skipped.
 
     A sentence whose heads are no tree is a fault, told with its line and its sent_id or first words.
     """
@@ -79,6 +81,7 @@ def _sentences(lines: Sequence[str], path: Path, report: Report) -> Iterator[_Se
         elif line.startswith(_SENTENCE_ID):
             sentence.name = line.partition("=")[2].strip()
         else:
+            sentence.surface.read(line)
             _read_line(line, number, sentence, path, report)
 
 
@@ -113,7 +116,7 @@ def _word(cells: Sequence[str], line: int) -> _Word:
 
 def _record(sentence: _Sentence) -> ParsedSentence:
     forms, tags, feats, heads, relations, lemmas, _ = zip(*sentence.words, strict=True)
-    return ParsedSentence(forms, tags, heads, relations, feats, lemmas)
+    return ParsedSentence(forms, tags, heads, relations, feats, lemmas, sentence.surface.surface())
 
 
 def _shown(sentence: _Sentence) -> str:
@@ -136,3 +139,12 @@ def _state(records: Sequence[Located], path: Path, report: Report) -> None:
             warn_of_spellings(sorted(distinct), path, report)
     lemmas = Counter(lemma == NOTHING for record in parsed for lemma in record.lemmas)
     facts["lemmas"] = f"{lemmas[False]:,} of {lemmas.total():,} words" if lemmas[False] else "none: the column is empty"
+    facts["raw text"] = _stated_surfaces(parsed)
+
+
+def _stated_surfaces(parsed: Sequence[ParsedSentence]) -> str:
+    """How many sentences have a text in which all of their tokens stand."""
+    found = sum(record.surface is not None for record in parsed)
+    if not found:
+        return f"none: no sentence has a comment `{TEXT_COMMENT} ...` that holds its words"
+    return f"{found:,} of {len(parsed):,} sentences"

@@ -21,9 +21,11 @@ from service.bundle.write import publish, staging_folder, write_examples, write_
 from service.errors import ParityFailed, UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
-from service.tasks.core.task import Array, Runner
+from service.tasks.core.task import Array, Runner, run_with_hidden
+from service.tasks.recorded import label_scores, recorded_embedding
 from training.config.recipe import parse_recipe
 from training.data.digests import changed_names
+from training.evaluation.task import Question
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, one_thread
 from training.networks.network import Network
@@ -40,6 +42,8 @@ from training.publish.verify import TOLERANCE, stores_half, verify_bundle
 class Addition:
     """What is added to a bundle: a trained network, if any; the bundle's options with its own; tokenizers by role.
 
+    The answers to `questions` become further examples.
+
     `keys` are those of `[network]` with which a recipe asks for the same; the manifest's recipe gets them.
     """
 
@@ -47,6 +51,7 @@ class Addition:
     options: TaskOptions
     tokenizers: Mapping[str, TextTokenizer] = field(default_factory=dict)
     keys: Mapping[str, Any] = field(default_factory=dict)
+    questions: Sequence[Question] = ()
 
 
 def add_graphs(bundle: Bundle, addition: Addition, score: Callable[[Bundle], Sequence[Score]]) -> Path:
@@ -56,7 +61,8 @@ def add_graphs(bundle: Bundle, addition: Addition, score: Callable[[Bundle], Seq
     agrees with the recorded answer stays as it was recorded, and what is new has the numbers of torch.
 
     Args:
-        score: called with the verified bundle before it is published; its scores go into manifest and card.
+        score: called with the verified bundle before it is published; its scores go into manifest and card, instead
+            of those of the same measures.
 
     Raises:
         ParityFailed: a file or an output would change, or a check of `verify` fails; the bundle stays as it was.
@@ -125,7 +131,8 @@ def _write(staged: Path, bundle: Bundle, addition: Addition) -> None:
     changes = {"options": addition.options, "graphs": graphs, "tokenizers": tokenizers, "training": training}
     write_manifest(staged, manifest.model_copy(update=changes))
     extended = load_bundle(staged)
-    write_examples(staged, [_answered_again(extended, example, network) for example in bundle.examples])
+    new = [Example(question.inputs, dict(question.parameters), {}) for question in addition.questions]
+    write_examples(staged, [_answered_again(extended, example, network) for example in (*bundle.examples, *new)])
     write_manifest(staged, extended.manifest)
 
 
@@ -146,7 +153,9 @@ def _prove(
     if not report.passed:
         raise ParityFailed(staged, "\n".join(["not published.", *report.failures[:10]]))
     bundle = load_bundle(staged)
-    scores = (*bundle.manifest.scores, *score(bundle))
+    found = score(bundle)
+    measured = {each.measure for each in found}
+    scores = (*(each for each in bundle.manifest.scores if each.measure not in measured), *found)
     parity = report.parity() if before is None else _largest(before, report.parity())
     manifest: Manifest = bundle.manifest.model_copy(update={"scores": scores, "parity": parity})
     (staged / CARD_FILE).write_text(model_card(manifest, bundle.examples[0]), encoding="utf-8")
@@ -170,16 +179,33 @@ class _AddedGraphs:
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph once."""
-        return (self._added if graph in self._added.graphs else self._others).run(graph, feeds)
+        return self._runner_of(graph).run(graph, feeds)
+
+    def run_with_hidden(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """`run`, with every output of the graph."""
+        return run_with_hidden(self._runner_of(graph), graph, feeds)
+
+    def _runner_of(self, graph: str) -> Runner:
+        return self._added if graph in self._added.graphs else self._others
 
 
 @one_thread()
 def _answered_again(bundle: Bundle, example: Example, network: Network | None) -> Example:
-    runner: Runner = OrtRunner(bundle, "cpu", threads=1)
-    if network is not None:
-        runner = _AddedGraphs(network, runner)
-    found = answer(task_of(bundle), runner, example.inputs, example.parameters).model_dump(mode="json")
-    return replace(example, answer=kept(example.answer, found))
+    runner, task = _runner_with(bundle, network), task_of(bundle)
+    found = answer(task, runner, example.inputs, example.parameters).model_dump(mode="json")
+    changes: dict[str, Any] = {"answer": kept(example.answer, found)}
+    if example.label_scores is not None:
+        scores = label_scores(bundle, task, runner, example.inputs, example.parameters)
+        changes["label_scores"] = kept(example.label_scores, scores)
+    if example.embedding is not None:
+        changes["embedding"] = kept(example.embedding, recorded_embedding(bundle, task, runner, example.inputs))
+    return replace(example, **changes)
+
+
+def _runner_with(bundle: Bundle, network: Network | None) -> Runner:
+    """A runner of the bundle, on torch for the graphs of the network."""
+    runner = OrtRunner(bundle, "cpu", threads=1)
+    return runner if network is None else _AddedGraphs(network, runner)
 
 
 def kept(recorded: Any, found: Any) -> Any:
