@@ -106,7 +106,7 @@ verify-deploy: | check-python check-docker ## test the whole stack in separate c
 	$(PYTHON) -m deploy.verify
 
 # Ubuntu ships Chromium as a snap only, which containers cannot install: use Playwright's build there.
-test-system: ## install the programs that tests start (Chromium, Redis, HAProxy, nginx, Caddy, promtool); Debian or Ubuntu, as root
+test-system: ## install the programs that tests start (Chromium, Redis, HAProxy, nginx, Caddy, promtool, docker-registry); Debian or Ubuntu, as root
 	@.ci/install-system
 	@.ci/install-system --has-browser || { $(MAKE) test-env && $(TEST)/bin/playwright install --with-deps chromium; }
 

@@ -16,6 +16,9 @@ UnrollError
 ├── StateRefused        a state token cannot be resumed from; carries the reason as one word
 ├── UnknownSession      the session does not exist, or no longer
 ├── SessionBusy         another request is using the session
+├── HubError            a bundle cannot be pulled or pushed; the message names its address
+│   ├── NotThere            nothing lies at the address
+│   └── Unreachable         the other side does not answer as it should: it may later
 └── BundleError         a bundle on disk cannot be used; carries its path
     ├── BundleIncomplete    a file or manifest entry is missing
     ├── BundleCorrupt       a file differs from its digest or cannot be read
@@ -142,6 +145,18 @@ class UnknownSession(UnrollError):
 
 class SessionBusy(UnrollError):
     """The session is in use by another request, and two requests must not use it at the same time."""
+
+
+class HubError(UnrollError):
+    """A bundle cannot be pulled from, or pushed to, an address. The message names it."""
+
+
+class NotThere(HubError):
+    """There is no such file, bundle or repository at the address."""
+
+
+class Unreachable(HubError):
+    """The other side cannot be reached, stalls or breaks off. The same may succeed later."""
 
 
 class BundleError(UnrollError):

@@ -19,7 +19,14 @@ _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 #: Variables with the prefix that are read elsewhere: by training, and by the command line as a client.
 OTHER_VARIABLES = frozenset(
-    {"UNROLL_DATA_DIR", "UNROLL_TRAIN_TIMEOUT_S", "UNROLL_CACHE_DIR", "UNROLL_URL", "UNROLL_API_KEY"}
+    {
+        "UNROLL_DATA_DIR",
+        "UNROLL_TRAIN_TIMEOUT_S",
+        "UNROLL_CACHE_DIR",
+        "UNROLL_URL",
+        "UNROLL_API_KEY",
+        "UNROLL_CATALOGUE",
+    }
 )
 
 
@@ -48,6 +55,16 @@ class Settings(BaseSettings):
     link_roots: str = Field(
         "", description=f"folders outside of the models folder that links in it may lead to, separated by {os.pathsep}"
     )
+    pull: str = Field(
+        "",
+        description="addresses of bundles that are pulled into the models folder before it is loaded, separated by "
+        "blanks",
+    )
+    trusted_keys: str = Field(
+        "",
+        description="files of public keys, of which one must have signed what is pulled, separated by " + os.pathsep,
+    )
+    pull_max_bytes: int = Field(8 * 1024**3, ge=1, description="maximum size of a bundle that is pulled")
     model_memory_bytes: int = Field(
         0,
         ge=0,
@@ -217,6 +234,11 @@ class Settings(BaseSettings):
         """The folders that links may lead to."""
         return folders_of(self.link_roots)
 
+    @property
+    def trusted_key_list(self) -> list[Path]:
+        """The files of trusted keys."""
+        return folders_of(self.trusted_keys)
+
     @field_validator("default_models")
     @classmethod
     def _defaults_are_names(cls, default_models: str) -> str:
@@ -290,7 +312,7 @@ class Settings(BaseSettings):
 
 
 def folders_of(paths: str) -> list[Path]:
-    """The folders of a setting that lists several, as PATH does."""
+    """The folders, or files, of a setting that lists several, as PATH does."""
     return [Path(path) for path in paths.split(os.pathsep) if path.strip()]
 
 

@@ -9,12 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from service.bundle.load import EXAMPLES_FILE, MANIFEST_FILE, Example, file_digest, read_manifest
 from service.bundle.manifest import Manifest
 from service.bundle.models_folder import STAGING_FOLDER
 from service.bundle.seal import content_of, seal
+
+#: Who signed the manifest, beside it; made when a bundle is pushed, and of no use once the manifest is another.
+SIGNATURE_FILE: Final = "signature.json"
 
 
 def staging_folder(models_root: Path, name: str) -> Path:
@@ -37,7 +40,11 @@ def _row(example: Example) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with the digest of every other file in the folder, and its own. Returns it as written."""
+    """Write `manifest.json` with the digest of every other file in the folder, and its own. Returns it as written.
+
+    A signature in the folder was that of another manifest, and is deleted.
+    """
+    (folder / SIGNATURE_FILE).unlink(missing_ok=True)
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
     complete = seal(manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}}))
     (folder / MANIFEST_FILE).write_bytes(content_of(complete))

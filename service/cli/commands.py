@@ -15,6 +15,7 @@ import typer
 
 from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
 from service.cli.bench_commands import BENCH_EXAMPLES, bench
+from service.cli.hub_commands import PULL_EXAMPLES, PUSH_EXAMPLES, SIGNING_KEY_EXAMPLES, pull, push, signing_key
 from service.cli.keys_commands import keys_app
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
@@ -29,6 +30,7 @@ from service.distribution import install_hint, installed_version
 
 OWN_COMMANDS = (
     "serve", "predict", "generate", "score", "perplexity", "stream", "transcribe", "models", "keys", "openapi", "bench",
+    "pull", "push", "signing-key",
 )  # fmt: skip
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr",
@@ -51,6 +53,8 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll perplexity "To be, or not to be"          how well a language model predicts a text\n
   tail -f log.txt | unroll stream ner-en           answers while the text arrives, from a running server\n
   arecord -q -f S16_LE -r 16000 | unroll transcribe -   text while one speaks, from a running server\n
+  unroll pull https://HOST/ner-en/1                add a model from a folder, S3, Hugging Face or an OCI registry
+
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
   unroll bench http://127.0.0.1:8000               measure what a running server takes
 
@@ -62,6 +66,7 @@ _SERVE_EXAMPLES = """Examples:
   unroll serve --port 9000 --models /srv/models\n
   unroll serve --grpc-port 8001\n
   unroll serve --workers auto\n
+  unroll serve --pull https://models.example.org/ner-en/1\n
   UNROLL_MAX_BATCH_ITEMS=16 unroll serve
 
 The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
@@ -127,6 +132,10 @@ def serve(
             help="Processes that serve together: a number, or auto for one per usable core.", show_default="1"
         ),
     ] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option("--pull", metavar="ADDRESS", help="Bundle that is pulled first; repeatable.", show_default="none"),
+    ] = None,
 ) -> None:
     """Serve the models over HTTP, and over gRPC if a port is given.
 
@@ -137,6 +146,7 @@ def serve(
 
     try:
         given = {"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models, "workers": workers}
+        given["pull"] = " ".join(first) if first else None
         settings = read_settings(given)
         run_server(settings)
     except (SettingsError, OSError) as error:
@@ -276,6 +286,9 @@ app.command(epilog=PERPLEXITY_EXAMPLES)(perplexity)
 app.command(epilog=STREAM_EXAMPLES)(stream)
 app.command(epilog=TRANSCRIBE_EXAMPLES)(transcribe)
 app.command(epilog=BENCH_EXAMPLES)(bench)
+app.command(epilog=PULL_EXAMPLES)(pull)
+app.command(epilog=PUSH_EXAMPLES)(push)
+app.command(epilog=SIGNING_KEY_EXAMPLES)(signing_key)
 app.add_typer(models_app)
 app.add_typer(keys_app)
 

@@ -39,6 +39,7 @@ from service.api.streaming import endpoint as streaming
 from service.api.streaming.endpoint import StreamEndpoint
 from service.api.validation.sound_body import max_body_bytes
 from service.distribution import installed_version
+from service.hub.at_start import pulls_of
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
@@ -262,8 +263,8 @@ def create_app(
     opened before it was forked.
 
     Raises:
-        SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none; or
-            the folder of the group has no room.
+        SettingsError: Redis, tracing, API keys or bundles to pull cannot be used as configured, or a setting of the
+            network is none; or the folder of the group has no room.
     """
     access = open_access(settings, group)
     metrics = Metrics(CollectorRegistry())
@@ -283,6 +284,8 @@ def create_app(
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()
+    framework.state.pulls = pulls = pulls_of(settings)
+    registry.wait_for(lambda: pulls.reasons)
     services = Services(registry, settings, open_state_storage(settings, group), access)
     metrics.watch(KeyCollector(access))
     metrics.watch(StateCollector(services.state_storage.sealer))
@@ -332,7 +335,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     access = state.services.access
     usage = open_usage(state.settings, access, state.group)
     background_tasks = BackgroundTasks(
-        state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
+        state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage, state.pulls
     )
     state.loading = background_tasks.start()
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from service.access.access_control import AccessControl
 from service.access.usage_log import UsageLog
+from service.hub.at_start import PullsAtStart
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
@@ -72,13 +73,16 @@ class BackgroundTasks:
         check_sessions: Work,
         access: AccessControl,
         usage: PeriodicUsage | None = None,
+        pulls: PullsAtStart | None = None,
     ) -> None:
         """`reload_every_s=0`: reload on SIGHUP only. `check_sessions` logs a session store that cannot be used.
 
+        `pulls` are run before the bundles are loaded, and again on SIGHUP while one of them has failed.
         The API keys of `access` are read again at the same times as the bundles.
         """
         self._access = access
         self._usage = usage
+        self._pulls = pulls
         self._registry = registry
         self._metrics = metrics
         self._reload_every_s = reload_every_s
@@ -111,10 +115,15 @@ class BackgroundTasks:
         return task
 
     async def _load(self) -> None:
+        await self._pull()
         await self._registry.load()
         settle_memory()
         if not self._registry.reasons():
             self._metrics.start_duration.set(process_age_s())
+
+    async def _pull(self) -> None:
+        if self._pulls is not None and not self._pulls.is_done:
+            await _in_daemon(self._pulls.run)
 
     async def _reload(self, loading: asyncio.Task[None]) -> None:
         """Reload on SIGHUP, and periodically if an interval is set."""
@@ -123,6 +132,8 @@ class BackgroundTasks:
         while True:
             is_asked = await _is_set_within(self._hangup, self._reload_every_s or None)
             self._hangup.clear()
+            if is_asked:
+                await self._pull()
             # Bundles that failed are retried on SIGHUP, not at every interval.
             if await self._registry.reload(retry=is_asked) == "ok":
                 await self._registry.retired()
@@ -165,6 +176,25 @@ def _on_hangup(act: Callable[[], None]) -> None:
     if is_main and hasattr(signal, "SIGHUP") and not (sys.stdin and sys.stdin.isatty()):
         with suppress(NotImplementedError):  # an event loop without signals
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
+
+
+async def _in_daemon(work: Callable[[], None]) -> None:
+    """Do something in a thread that does not keep the process from ending. Raises what it raises."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="unroll-pull", daemon=True).start()
+    await done.wait()
+    if raised:
+        raise raised[0]
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float | None) -> bool:

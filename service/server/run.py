@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from service.hub.at_start import pulls_of
 from service.inference.engines.bundle_entry import WatchedFolder
 from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles, open_before_fork
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
@@ -53,6 +54,7 @@ def run_server(settings: Settings) -> None:
         OSError: cannot listen on the address; the message says which and why.
         SettingsError: a setting does not fit what it names, such as the files of a certificate.
     """
+    pulls_of(settings)  # so that a wrong address ends it before any process is started
     count = number_of_workers(settings)
     if count > 1:
         _serve_with_workers(settings, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,11 +59,16 @@ class ReadinessPolicy:
 
 
 class Health:
-    """Whether requests should be sent here, whether they are accepted, and whether only a restart would help."""
+    """Whether requests should be sent here, whether they are accepted, and whether only a restart would help.
+
+    Attributes:
+        awaited: gives a sentence for each bundle that is not in the models folder yet, and should be.
+    """
 
     def __init__(self, catalogue: Catalogue, policy: ReadinessPolicy | None = None) -> None:
         self._catalogue = catalogue
         self._policy = policy or ReadinessPolicy()
+        self.awaited: Callable[[], Sequence[str]] = tuple
         self._phase: Literal["serving", "stopping", "draining"] = "serving"
 
     def announce_stop(self) -> None:
@@ -79,11 +84,15 @@ class Health:
         """Why the service is not ready, one sentence each; empty when it is."""
         if self._phase != "serving":
             return ["the service is stopping"]
+        awaited = list(self.awaited())
         if not self._catalogue.is_listed:
-            return ["the bundles have not been listed yet"]
+            return awaited or ["the bundles have not been listed yet"]
         if self._catalogue.problem:
-            return [self._catalogue.problem]
-        return self._obstacles()
+            return [*awaited, self._catalogue.problem]
+        obstacles = self._obstacles()
+        if self._policy.names is None or (self._policy.any_will_do and obstacles):
+            return [*awaited, *obstacles]
+        return obstacles
 
     def _obstacles(self) -> list[str]:
         """What is wrong with the bundles that the policy asks for, and how to change the policy if one has failed."""

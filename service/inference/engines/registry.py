@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -103,6 +103,10 @@ class Registry:
     def standstill(self, max_run_s: float) -> str:
         """Why the process cannot recover without a restart; "" while it can. See `Health.standstill`."""
         return self._health.standstill(self._loader.lanes, max_run_s)
+
+    def wait_for(self, awaited: Callable[[], Sequence[str]]) -> None:
+        """Be not ready, for these reasons too, while there are any: bundles that are to come into the folder."""
+        self._health.awaited = awaited
 
     async def load(self) -> None:
         """Open, check and start every bundle; failures are recorded, not raised."""
