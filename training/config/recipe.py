@@ -22,6 +22,7 @@ from training.config.network_tables import NetworkConfig
 from training.config.networks import NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
+from training.config.start import StartConfig
 from training.data.formats.options import ReadOptions
 
 TableT = TypeVar("TableT", bound=NetworkTable)
@@ -161,6 +162,7 @@ class Recipe(Strict):
     language: str = ""
     licence: str = ""
     seed: int = Field(default=1, ge=0, le=LARGEST_SEED)
+    start: StartConfig = StartConfig()
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     signal: SignalConfig = SignalConfig()
@@ -190,6 +192,8 @@ class Recipe(Strict):
             raise ValueError("data.reverse is for language models, which learn from running text")
         if self.data.also and self.task == "forecasting":
             raise ValueError("data.also is not for forecasting, which learns from one series")
+        if self.start.replay and self.network.learns_running_text:
+            raise ValueError("start.replay is not for language models: name the earlier texts in data.also")
         self.network.check_recipe(self.tokenizer.unit, self.limits.max_input_tokens)
         return self
 

@@ -147,6 +147,8 @@ class TrainingTask(EvaluationTask[RecordT]):
 
     #: The embedding that word vectors start from and that later runs take them from; None where no words are read.
     word_embedding: WordEmbedding | None = None
+    #: Whether the network of a bundle can be built again from its recipe, tokenizers and labels, to learn further.
+    fine_tunes: bool = False
 
     @abstractmethod
     def fit_vocabulary(
@@ -157,6 +159,10 @@ class TrainingTask(EvaluationTask[RecordT]):
     def character_models(self, recipe: Recipe) -> tuple[str, ...]:
         """Run folders of the character models that the network reads with."""
         return ()
+
+    def label_sets_of(self, options: TaskOptions) -> Mapping[str, tuple[str, ...]]:
+        """The label sets of the vocabulary that a bundle with these options was trained with."""
+        return {}
 
     def start_from(self, recipe: Recipe) -> str:
         """The run folder whose weights training starts from; empty for random weights."""

@@ -41,6 +41,7 @@ class ClassificationTask(ClassificationEvaluation, TrainingTask[LabelledText]):
     """A text in, one label out."""
 
     word_embedding = WordEmbedding("text", "embedding", "network.embedding_size")
+    fine_tunes = True
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[LabelledText], vectors: WordVectors | None = None

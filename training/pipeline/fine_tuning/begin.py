@@ -1,0 +1,73 @@
+"""Prepare a run that starts from another model: its vocabulary, and its weights in the shapes of the new network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from training.config.recipe import ConfigFault, Recipe
+from training.data.records import Record
+from training.fit.checkpoint import save_weights
+from training.fit.run_folder import STARTED_FROM, RunFolder
+from training.networks.network import Network
+from training.pipeline.fine_tuning.growth import Grown, grow_weights, grown_vocabulary
+from training.pipeline.fine_tuning.parent import Parent
+from training.pipeline.fine_tuning.scores import note_parent
+from training.preprocessing.vocabulary import Vocabulary
+
+#: Keys of [tokenizer] that only matter while a vocabulary is fitted.
+_OF_FITTING = frozenset({"min_count", "vocabulary_size", "vectors", "max_vectors"})
+
+
+def vocabulary_from(parent: Parent, recipe: Recipe, train: Sequence[Record]) -> Grown:
+    """The parent's vocabulary with what is new in `train`. Words are added only where their vectors are learned.
+
+    Raises ConfigFault where the recipe cuts texts otherwise than the parent, or the parent cannot spell them.
+    """
+    check_recipe(parent, recipe)
+    fresh = parent.task.fit_vocabulary(recipe, train)
+    return grown_vocabulary(parent.vocabulary, fresh, parent.title, words=recipe.start.freeze == "none")
+
+
+def check_recipe(parent: Parent, recipe: Recipe) -> None:
+    """Raises ConfigFault where a recipe is for another task than the parent, or cuts texts otherwise."""
+    theirs = parent.recipe
+    if recipe.task != theirs.task or parent.recipe.signal.kind != recipe.signal.kind:
+        raise ConfigFault(f"start.model: {parent.title} is for {theirs.task}, the recipe is for {recipe.task}")
+    known = theirs.tokenizer.model_dump(exclude=set(_OF_FITTING))
+    for key, value in recipe.tokenizer.model_dump(exclude=set(_OF_FITTING)).items():
+        if value != known[key]:
+            raise ConfigFault(
+                f"tokenizer.{key} is {value!r}, but {parent.title} has {known[key]!r}: its tokenizer is kept"
+            )
+
+
+def weights_from(parent: Parent, network: Network, recipe: Recipe, vocabulary: Vocabulary) -> None:
+    """Give a new network the weights of the parent. Raises ConfigFault where their shapes do not fit."""
+    try:
+        grow_weights(network, parent.network, parent.vocabulary, vocabulary)
+    except ValueError as error:
+        raise ConfigFault(_does_not_fit(parent, recipe, str(error))) from error
+
+
+def adopt_parent(
+    folder: RunFolder, parent: Parent, recipe: Recipe, network: Network, new_dev: Sequence[Record]
+) -> None:
+    """Keep the first weights, what they learned from, and the parent's scores in the folder of a new run."""
+    save_weights(folder.starting_weights, network)
+    sources = [source.model_dump() for source in parent.sources]
+    (folder.path / STARTED_FROM).write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
+    note_parent(folder, parent, recipe, new_dev)
+
+
+def _does_not_fit(parent: Parent, recipe: Recipe, weight: str) -> str:
+    theirs, own = parent.recipe.network.model_dump(), recipe.network.model_dump()
+    differing = [
+        f"network.{key} is {own[key]!r}, not {theirs.get(key)!r}" for key in own if own[key] != theirs.get(key)
+    ]
+    free = [f"network.{key}" for key in own if "dropout" in key]
+    what = "; ".join(differing) or f"the weight {weight} has another shape"
+    return (
+        f"start.model: the network must be that of {parent.title}: {what}. What may change: training.*, limits.*, "
+        f"augment.*{''.join(', ' + key for key in free)}"
+    )
