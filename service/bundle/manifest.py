@@ -91,7 +91,7 @@ class ParentModel(Strict):
     name: str
     version: str = ""
     digest: str = Field(description="sha256 of the bundle's manifest, or of the run's best weights")
-    frozen: str = Field("", description="what kept its weights")
+    frozen: str = Field(default="", description="what kept its weights")
 
 
 class TrainingFacts(Strict):

@@ -54,6 +54,7 @@ def freeze(network: Network, what: Frozen) -> None:
     """
     if what == "none":
         return
+    frozen: list[nn.Module]
     if what == "embeddings":
         frozen = [module for module in network.modules() if isinstance(module, nn.Embedding)]
     else:

@@ -34,7 +34,7 @@ class Differing(NamedTuple):
 class AnswerComparison(NamedTuple):
     """How many inputs there were, and those that are answered differently."""
 
-    count: int
+    num_inputs: int
     differing: list[Differing]
 
 

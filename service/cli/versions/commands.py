@@ -118,7 +118,7 @@ def _facts(
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {"differences": [row._asdict() for row in rows]}
     if answers is not None:
-        facts["inputs"], facts["differing"] = answers.count, len(answers.differing)
+        facts["inputs"], facts["differing"] = answers.num_inputs, len(answers.differing)
         facts["answers"] = [each._asdict() for each in answers.differing[:show]]
         facts["scores"] = [dict(each) for each in scores]
     return facts
@@ -131,8 +131,8 @@ def _print_answers(
         names = [name for name in scores[0] if name in scores[1] and name != "count"]
         print()
         _print_table(titles, [(name, *(f"{each[name]:.2f}" for each in scores)) for name in names])
-    share = 100 * len(answers.differing) / answers.count
-    print(f"\n{len(answers.differing):,} of {answers.count:,} answers differ ({share:.1f} %)")
+    share = 100 * len(answers.differing) / answers.num_inputs
+    print(f"\n{len(answers.differing):,} of {answers.num_inputs:,} answers differ ({share:.1f} %)")
     width = max(map(len, titles))
     for each in answers.differing[:show]:
         print(each.place)

@@ -55,6 +55,7 @@ def _facts(bundle: Bundle) -> dict[str, str]:
         "started from": f"{parent.name} {parent.version}".strip() if parent else "random weights",
         "data": " + ".join(source.name for source in training.data) or "not recorded",
         "weights": f"{training.parameters:,}",
+        "graphs (sha256)": " ".join(manifest.files[spec.file][:8] for spec in manifest.graphs.values()),
         "size": f"{size / 1e6:.1f} MB",
         "labels": str(len(manifest.labels)),
         **{f"vocabulary of {role}": f"{each.vocabulary_size:,}" for role, each in sorted(bundle.tokenizers.items())},
