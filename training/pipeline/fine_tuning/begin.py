@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from training.config.recipe import ConfigFault, Recipe
 from training.data.records import Record
@@ -26,7 +27,8 @@ def vocabulary_from(parent: Parent, recipe: Recipe, train: Sequence[Record]) -> 
     """
     check_recipe(parent, recipe)
     fresh = parent.task.fit_vocabulary(recipe, train)
-    return grown_vocabulary(parent.vocabulary, fresh, parent.title, words=recipe.start.freeze == "none")
+    grown = grown_vocabulary(parent.vocabulary, fresh, parent.title, words=recipe.start.freeze == "none")
+    return replace(grown, remarks=(*grown.remarks, _about_training(parent, recipe)))
 
 
 def check_recipe(parent: Parent, recipe: Recipe) -> None:
@@ -58,6 +60,16 @@ def adopt_parent(
     sources = [source.model_dump() for source in parent.sources]
     (folder.path / STARTED_FROM).write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
     note_parent(folder, parent, recipe, new_dev)
+
+
+def _about_training(parent: Parent, recipe: Recipe) -> str:
+    """How it learns further, beside how the parent learned."""
+    own, theirs = recipe.training, parent.recipe.training
+    frozen = "" if recipe.start.freeze == "none" else f"; the {recipe.start.freeze} kept as they are"
+    return (
+        f"learning rate {own.learning_rate:g} ({parent.title} had {theirs.learning_rate:g}), "
+        f"at most {own.epochs} epochs, batches of {own.batch_size}{frozen}"
+    )
 
 
 def _does_not_fit(parent: Parent, recipe: Recipe, weight: str) -> str:

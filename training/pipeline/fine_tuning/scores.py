@@ -106,6 +106,7 @@ def scores_after(
     note = parent_note(folder)
     if note is None:
         return tuple(scores)
+    where: dict[str, str] = {}
     after: dict[str, Mapping[str, float]] = {NEW_DEV: {score.measure: score.value for score in scores}}
     if OLD_DEV in note.before:
         theirs = Recipe.model_validate(note.config)
@@ -117,9 +118,17 @@ def scores_after(
         if old is not None:
             bundle = load_bundle(staged)
             after[OLD_DEV] = _measures(task, bundle, OrtRunner(bundle, "cpu", threads=1), old.records)
+            where = {OLD_DEV: f"{old.name}, {len(old.records):,} records"}
     title = titled(note.facts)
     beside = [
-        Score(measure=measure, value=found, baseline=note.before[split][measure], baseline_name=title, split=split)
+        Score(
+            measure=measure,
+            value=found,
+            baseline=note.before[split][measure],
+            baseline_name=title,
+            split=split,
+            detail=where.get(split, ""),
+        )
         for split, measures in after.items()
         for measure, found in measures.items()
         if measure in note.before[split]
