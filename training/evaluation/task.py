@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from training.networks.build import WordEmbedding
     from training.networks.network import Network
     from training.preprocessing.batching import TrainingSet
+    from training.preprocessing.scales.signal_scale import SignalScale
     from training.preprocessing.vocabulary import Vocabulary
     from training.preprocessing.word_vectors import WordVectors
 
@@ -163,6 +164,14 @@ class TrainingTask(EvaluationTask[RecordT]):
     def label_sets_of(self, options: TaskOptions) -> Mapping[str, tuple[str, ...]]:
         """The label sets of the vocabulary that a bundle with these options was trained with."""
         return {}
+
+    def blank_scale(self, recipe: Recipe, options: TaskOptions) -> SignalScale | None:
+        """The features of a bundle that reads signals, not scaled yet; None for other inputs."""
+        return None
+
+    def restored_scale(self, network: Network, blank: SignalScale) -> SignalScale:
+        """The scale that a network with the weights of a bundle brings features to."""
+        return blank
 
     def start_from(self, recipe: Recipe) -> str:
         """The run folder whose weights training starts from; empty for random weights."""

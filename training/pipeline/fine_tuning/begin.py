@@ -27,6 +27,11 @@ def vocabulary_from(parent: Parent, recipe: Recipe, train: Sequence[Record]) -> 
     """
     check_recipe(parent, recipe)
     fresh = parent.task.fit_vocabulary(recipe, train)
+    known, found = parent.vocabulary.signal_scale, fresh.signal_scale
+    if known is not None and found is not None and known.features != found.features:
+        raise ConfigFault(
+            f"{parent.title} reads the features {', '.join(known.features)}; train has {', '.join(found.features)}"
+        )
     grown = grown_vocabulary(parent.vocabulary, fresh, parent.title, words=recipe.start.freeze == "none")
     return replace(grown, remarks=(*grown.remarks, _about_training(parent, recipe)))
 

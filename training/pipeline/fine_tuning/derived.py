@@ -71,6 +71,7 @@ def fine_tuning_recipe(
     """
     theirs = parent_recipe(Path(start["model"]))
     records = read_records(theirs.task, data.train, data.read)
+    _check_kind(theirs, records, data.train)
     paths = {"train": _absolute(data.train), "dev": _absolute(data.dev)}
     values = theirs.model_dump(mode="json", exclude_none=True)
     values |= {
@@ -98,6 +99,15 @@ def gentle(theirs: TrainingConfig, num_rows: int) -> dict[str, Any]:
         "patience": max(least, MIN_PATIENCE, epochs // 4),
         "warmup_steps": min(theirs.warmup_steps, epochs * num_batches // 10),
     }
+
+
+def _check_kind(theirs: Recipe, records: Sequence[Record], train: str) -> None:
+    """Raises ConfigFault where one of both is for texts and the other for signals."""
+    from training.tasks.catalogue import task_for, training_task
+
+    if task_for(theirs.task, records) is not training_task(theirs):
+        kind = "texts" if theirs.signal.kind == "none" else "signals"
+        raise ConfigFault(f"{theirs.name} reads {kind}, and {train} holds something else")
 
 
 def _num_records(theirs: Recipe, records: Sequence[Record], start: dict[str, Any]) -> int:

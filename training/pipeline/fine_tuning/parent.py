@@ -76,10 +76,17 @@ def open_parent(start: StartConfig) -> Parent:
 def _of_bundle(path: Path, recipe: Recipe, task: TrainingTask[Any]) -> Parent:
     bundle = load_bundle(path)
     manifest = bundle.manifest
-    sets = task.label_sets_of(manifest.options)
-    vocabulary = Vocabulary(bundle.tokenizers, manifest.labels, text_labels=manifest.text_labels, label_sets=sets)
+    vocabulary = Vocabulary(
+        bundle.tokenizers,
+        manifest.labels,
+        text_labels=manifest.text_labels,
+        signal_scale=task.blank_scale(recipe, manifest.options),
+        label_sets=task.label_sets_of(manifest.options),
+    )
     network = build_network(task, unfrozen(recipe), vocabulary)
     restore_weights(network, bundle)
+    if vocabulary.signal_scale is not None:
+        vocabulary = replace(vocabulary, signal_scale=task.restored_scale(network, vocabulary.signal_scale))
     report = verify_bundle(path, network)
     if not report.passed:
         raise ConfigFault(f"start.model: the network made of {path} answers differently: {report.failures[0]}")

@@ -14,7 +14,6 @@ from service.bundle.manifest import ParentModel, Score
 from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
 from training.config.recipe import Recipe
-from training.data.read import read_records
 from training.data.records import Record
 from training.evaluation.evaluate import evaluate_records
 from training.evaluation.task import TrainingTask
@@ -89,7 +88,11 @@ def old_dev(task: TrainingTask[Any], recipe: Recipe, theirs: Recipe) -> OldDev |
     Raises UnrollError where it cannot be read.
     """
     if recipe.start.old_dev:
-        records = read_records(recipe.task, recipe.start.old_dev, recipe.data.read)
+        files = recipe.data.model_copy(
+            update={"train": recipe.start.old_dev, "dev": recipe.start.old_dev, "dataset": ""}
+        )
+        plain = files.model_copy(update={"also": (), "hold_out": ""})
+        records = list(load_dev(task, recipe.model_copy(update={"data": plain})).dev)
         name = Path(recipe.start.old_dev).name
     elif theirs.data.dataset:
         records, name = list(load_dev(task, theirs).dev), theirs.data.dataset

@@ -11,9 +11,11 @@ import torch
 from service.bundle.load import load_bundle
 from service.bundle.task_options import TaskName
 from tests.training.exportable import classifier, draft_of, questions_of
+from tests.training.pipeline.runs.test_signal_runs import publish, write
 from tests.training.tiny_runs import own_recipe, tiny_overrides, tiny_recipe, write_files
 from tests.training.trees.tiny_trees import write_trees
 from training.config.recipe import ConfigFault, DataConfig, Recipe, parse_recipe
+from training.fit.run_folder import RunFolder
 from training.pipeline.fine_tuning.derived import fine_tuning_recipe, start_values
 from training.pipeline.fine_tuning.scores import NEW_DEV, parent_note
 from training.pipeline.run import Run, prepare_run, publish_run, start_run, train_run
@@ -55,6 +57,24 @@ def test_a_run_starts_where_the_bundle_stands(task: TaskName, tmp_path: Path) ->
     scores = {score.measure: score.value for score in load_bundle(path).manifest.scores}
     assert note.before[NEW_DEV] == pytest.approx({name: scores[name] for name in note.before[NEW_DEV]}, rel=1e-3)
     assert further.recipe.training.learning_rate == run.recipe.training.learning_rate / 4
+
+
+@pytest.mark.parametrize("kind", ["frames", "waveform"])
+def test_signals_keep_their_scale(kind: str, tmp_path: Path) -> None:
+    """It is read back from the graph too, for frames and for sound; texts are not fed to such a model."""
+    path = publish(tmp_path, kind)
+    first = RunFolder(tmp_path / "run").vocabulary().require_signal_scale()
+    train = write(tmp_path / "data", kind)
+    start = start_values(path, {})
+    prepared = prepare_run(fine_tuning_recipe(DataConfig(train=str(train)), start).recipe)
+    again = prepared.vocabulary.require_signal_scale()
+    assert again.features == first.features
+    assert again.mean == pytest.approx(first.mean, rel=1e-6)
+    assert again.deviation == pytest.approx(first.deviation, rel=1e-6)
+    assert verify_bundle(path, start_run(prepared, tmp_path / "further").network).passed
+    texts, _ = write_files("classification", tmp_path)
+    with pytest.raises(ConfigFault, match=r"mine reads signals, and .* holds something else"):
+        fine_tuning_recipe(DataConfig(train=str(texts)), start)
 
 
 def started(recipe: Recipe, **start: Any) -> Recipe:
