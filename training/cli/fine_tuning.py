@@ -66,7 +66,7 @@ def choose(recipe: str, files: Files, settings: list[str], start: Start, models:
         if not recipe:
             raise UnrollError("name a recipe, such as pos-en, or a task with --train; or a model with --from")
         return choose_recipe(recipe, *files, settings)
-    from training.pipeline.fine_tuning.derived import fine_tuning_recipe, parent_recipe, start_values
+    from training.pipeline.fine_tuning.derived import body_recipe, fine_tuning_recipe, parent_recipe, start_values
 
     path = model_at(start.model, models, runs)
     task = parent_recipe(path).task
@@ -75,13 +75,14 @@ def choose(recipe: str, files: Files, settings: list[str], start: Start, models:
         return choose_recipe(
             recipe, *files, [*settings, *(f"start.{key}={_toml(value)}" for key, value in values.items())]
         )
-    if recipe and recipe != task:
-        raise UnrollError(f"--from {path} is for {task}, not for {recipe}")
     if not files.train:
         raise UnrollError(f"--train is missing: pass the labelled file that {path} is to learn from")
     from training.config.recipe import DataConfig
 
     data = DataConfig(train=files.train, dev=files.dev, read=files.read)
+    if recipe and recipe != task:
+        wanted = next(each for each in TASKS if each == recipe)
+        return Chosen(*body_recipe(wanted, data, values, files.name, parse_settings(settings)))
     return Chosen(*fine_tuning_recipe(data, values, files.name, parse_settings(settings)))
 
 

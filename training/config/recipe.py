@@ -112,6 +112,15 @@ class TrainingConfig(Strict):
     final_rate: float = Field(default=0.02, ge=0, le=1, description="share of learning_rate left at the end")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     plateau_epochs: int = Field(default=1, ge=1, description="epochs without improvement before the rate falls")
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="rate of each layer as a share of that of the layer above it (discriminative fine-tuning)",
+    )
+    unfreeze: Literal["at once", "gradual"] = Field(
+        default="at once", description="`gradual`: the output layers learn first, and with each epoch one layer more"
+    )
     epochs: int = Field(default=20, ge=1, le=1_000_000)
     patience: int = Field(default=5, ge=1, description="early stopping: epochs without improvement on dev")
     batch_size: int = Field(

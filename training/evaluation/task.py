@@ -17,6 +17,7 @@ from service.bundle.manifest import Manifest
 from service.bundle.task_options import TaskName, TaskOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array, Runner
+from training.config.networks import NetworkTable
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.data.records import Record
@@ -164,6 +165,14 @@ class TrainingTask(EvaluationTask[RecordT]):
     def label_sets_of(self, options: TaskOptions) -> Mapping[str, tuple[str, ...]]:
         """The label sets of the vocabulary that a bundle with these options was trained with."""
         return {}
+
+    def body_settings(self, language_model: NetworkTable) -> dict[str, Any]:
+        """Keys of [network] for a network that reads as a language model does; empty where the task has none."""
+        return {}
+
+    def body_weight(self, name: str) -> str:
+        """The weight that starts as that of a language model called `name`; empty for none."""
+        return ""
 
     def blank_scale(self, recipe: Recipe, options: TaskOptions) -> SignalScale | None:
         """The features of a bundle that reads signals, not scaled yet; None for other inputs."""

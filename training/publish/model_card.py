@@ -202,7 +202,11 @@ def _command(manifest: Manifest) -> str:
     parent = manifest.training.parent
     if parent is not None and parent.version:
         return " ".join(
-            [f"unroll train --from models/{parent.name}/{parent.version}", *options, f"--name {manifest.name}"]
+            [
+                f"unroll train {manifest.task} --from models/{parent.name}/{parent.version}",
+                *options,
+                f"--name {manifest.name}",
+            ]
         )
     return " ".join(["unroll train", manifest.task, *options, f"--name {manifest.name}"])
 

@@ -11,10 +11,11 @@ from training.data.records import Record
 from training.fit.checkpoint import save_weights
 from training.fit.run_folder import STARTED_FROM, RunFolder
 from training.networks.network import Network
-from training.pipeline.fine_tuning.growth import Grown, grow_weights, grown_vocabulary
+from training.pipeline.fine_tuning.growth import Grown, adopt_body, grow_weights, grown_vocabulary
 from training.pipeline.fine_tuning.parent import Parent
 from training.pipeline.fine_tuning.scores import note_parent
 from training.preprocessing.vocabulary import Vocabulary
+from training.tasks.catalogue import training_task
 
 #: Keys of [tokenizer] that only matter while a vocabulary is fitted.
 _OF_FITTING = frozenset({"min_count", "vocabulary_size", "vectors", "max_vectors"})
@@ -26,7 +27,7 @@ def vocabulary_from(parent: Parent, recipe: Recipe, train: Sequence[Record]) -> 
     Raises ConfigFault where the recipe cuts texts otherwise than the parent, or the parent cannot spell them.
     """
     check_recipe(parent, recipe)
-    fresh = parent.task.fit_vocabulary(recipe, train)
+    fresh = training_task(recipe).fit_vocabulary(recipe, train)
     known, found = parent.vocabulary.signal_scale, fresh.signal_scale
     if known is not None and found is not None and known.features != found.features:
         raise ConfigFault(
@@ -39,7 +40,7 @@ def vocabulary_from(parent: Parent, recipe: Recipe, train: Sequence[Record]) -> 
 def check_recipe(parent: Parent, recipe: Recipe) -> None:
     """Raises ConfigFault where a recipe is for another task than the parent, or cuts texts otherwise."""
     theirs = parent.recipe
-    if recipe.task != theirs.task or parent.recipe.signal.kind != recipe.signal.kind:
+    if theirs.signal.kind != recipe.signal.kind or not (recipe.task == theirs.task or parent.is_body_of(recipe)):
         raise ConfigFault(f"start.model: {parent.title} is for {theirs.task}, the recipe is for {recipe.task}")
     known = theirs.tokenizer.model_dump(exclude=set(_OF_FITTING))
     for key, value in recipe.tokenizer.model_dump(exclude=set(_OF_FITTING)).items():
@@ -52,7 +53,11 @@ def check_recipe(parent: Parent, recipe: Recipe) -> None:
 def weights_from(parent: Parent, network: Network, recipe: Recipe, vocabulary: Vocabulary) -> None:
     """Give a new network the weights of the parent. Raises ConfigFault where their shapes do not fit."""
     try:
-        grow_weights(network, parent.network, parent.vocabulary, vocabulary)
+        if parent.is_body_of(recipe):
+            renamed = training_task(recipe).body_weight
+            adopt_body(network, parent.network, renamed, parent.vocabulary, vocabulary)
+        else:
+            grow_weights(network, parent.network, parent.vocabulary, vocabulary)
     except ValueError as error:
         raise ConfigFault(_does_not_fit(parent, recipe, str(error))) from error
 
@@ -79,9 +84,8 @@ def _about_training(parent: Parent, recipe: Recipe) -> str:
 
 def _does_not_fit(parent: Parent, recipe: Recipe, weight: str) -> str:
     theirs, own = parent.recipe.network.model_dump(), recipe.network.model_dump()
-    differing = [
-        f"network.{key} is {own[key]!r}, not {theirs.get(key)!r}" for key in own if own[key] != theirs.get(key)
-    ]
+    shared = [key for key in own if key in theirs and key != "task"]
+    differing = [f"network.{key} is {own[key]!r}, not {theirs[key]!r}" for key in shared if own[key] != theirs[key]]
     free = [f"network.{key}" for key in own if "dropout" in key]
     what = "; ".join(differing) or f"the weight {weight} has another shape"
     return (

@@ -9,17 +9,20 @@ from typing import Any
 
 from service.bundle.load import MANIFEST_FILE, file_digest, load_bundle
 from service.bundle.manifest import Manifest
+from service.bundle.task_options import TaskName
 from training.config.recipe import ConfigFault, DataConfig, Recipe, TrainingConfig, load_recipe, parse_recipe
 from training.config.start import StartConfig
 from training.data.read import read_records, split_paths
 from training.data.records import Record
-from training.pipeline.own_files import OwnFiles
+from training.pipeline.own_files import OwnFiles, read_own_files
 
 #: The learning rate, as a share of that of the parent: large enough to learn new labels, too small to forget at once.
 RATE_SHARE = 0.25
 #: Updates that a small file is read for, and the bounds of the number of epochs that this makes. Where the most epochs
 #: are too few, batches are smaller than those of the parent.
 NUM_UPDATES, MIN_EPOCHS, MAX_EPOCHS, MIN_BATCH = 600, 4, 40, 8
+#: The rate of a layer of a language model, as a share of that of the layer above it.
+LAYER_DECAY = 0.4
 #: Epochs without improvement before it stops.
 MIN_PATIENCE = 4
 _CONFIG_FILE, _BEST_WEIGHTS = "config.toml", "best.safetensors"
@@ -86,6 +89,34 @@ def fine_tuning_recipe(
     return OwnFiles(parse_recipe(values, "the command line", overrides), records)
 
 
+def body_recipe(
+    task: TaskName, data: DataConfig, start: dict[str, Any], name: str, overrides: dict[str, Any] | None = None
+) -> OwnFiles:
+    """The recipe of a network of another task on the layers of a language model (ULMFiT, Howard and Ruder 2018).
+
+    Raises:
+        ConfigFault: the model is no language model, the task cannot use one, or an override is wrong.
+        DataFault: the training file cannot be read for this task.
+    """
+    from training.tasks.catalogue import TASKS
+
+    theirs = parent_recipe(Path(start["model"]))
+    sizes = TASKS[task].body_settings(theirs.network) if theirs.network.learns_running_text else {}
+    if not sizes:
+        raise ConfigFault(f"--from {start['model']} is for {theirs.task}, not for {task}")
+    settings = {
+        **{f"tokenizer.{key}": value for key, value in theirs.tokenizer.model_dump(mode="json").items()},
+        **{f"network.{key}": value for key, value in sizes.items()},
+        **{f"start.{key}": value for key, value in start.items()},
+        "tokenizer.vectors": "",
+        "training.layer_decay": LAYER_DECAY,
+        "training.unfreeze": "gradual",
+    }
+    found = read_own_files(task, name, data.train, data.dev, data.read, {**settings, **(overrides or {})})
+    _check_kind(theirs, found.records, data.train)
+    return found
+
+
 def gentle(theirs: TrainingConfig, num_rows: int) -> dict[str, Any]:
     """Keys of [training] for learning further from so many rows of batches."""
     batch_size = min(theirs.batch_size, max(MIN_BATCH, num_rows * MAX_EPOCHS // NUM_UPDATES))
@@ -103,9 +134,9 @@ def gentle(theirs: TrainingConfig, num_rows: int) -> dict[str, Any]:
 
 def _check_kind(theirs: Recipe, records: Sequence[Record], train: str) -> None:
     """Raises ConfigFault where one of both is for texts and the other for signals."""
-    from training.tasks.catalogue import task_for, training_task
+    from training.tasks.catalogue import SIGNALS, task_for
 
-    if task_for(theirs.task, records) is not training_task(theirs):
+    if (task_for(theirs.task, records) is SIGNALS) != (theirs.signal.kind != "none"):
         kind = "texts" if theirs.signal.kind == "none" else "signals"
         raise ConfigFault(f"{theirs.name} reads {kind}, and {train} holds something else")
 

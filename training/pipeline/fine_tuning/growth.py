@@ -6,7 +6,7 @@ the weights of all old ones, so that it never scores above the best of them unti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,21 +68,42 @@ def grow_weights(network: Network, old: Network, before: Vocabulary, after: Voca
 
     Raises ValueError, with the name of a weight, where the networks differ in more than words and labels.
     """
-    theirs = {**dict(old.named_parameters()), **dict(old.named_buffers())}
-    own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    theirs, own = _weights(old), _weights(network)
     if theirs.keys() != own.keys():
         raise ValueError(min(theirs.keys() ^ own.keys()))
-    sizes = _sizes(before, after)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            values = theirs[name]
-            for axis in range(values.dim() if values.dim() == tensor.dim() else 0):
-                if values.shape[axis] != tensor.shape[axis]:
-                    boundary = theirs[name] is old.transitions()
-                    values = _longer(values, axis, tensor.shape[axis], sizes, boundary=boundary)
-            if values.shape != tensor.shape:
-                raise ValueError(name)
-            tensor.copy_(values)
+    transitions = old.transitions()
+    for name, tensor in own.items():
+        _adopt(name, tensor, theirs[name], _sizes(before, after), boundary=theirs[name] is transitions)
+
+
+def adopt_body(
+    network: Network, old: Network, renamed: Callable[[str], str], before: Vocabulary, after: Vocabulary
+) -> None:
+    """Give `network` those weights of a language model that `renamed` has a name for; all others stay random.
+
+    Raises ValueError, with the name of a weight, where it is missing or of another shape.
+    """
+    own = _weights(network)
+    for name, values in _weights(old).items():
+        target = renamed(name)
+        if target and target not in own:
+            raise ValueError(target)
+        if target:
+            _adopt(target, own[target], values, _sizes(before, after), boundary=False)
+
+
+def _weights(network: Network) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+@torch.no_grad()
+def _adopt(name: str, tensor: Tensor, values: Tensor, sizes: Sequence[_Size], *, boundary: bool) -> None:
+    for axis in range(values.dim() if values.dim() == tensor.dim() else 0):
+        if values.shape[axis] != tensor.shape[axis]:
+            values = _longer(values, axis, tensor.shape[axis], sizes, boundary=boundary)
+    if values.shape != tensor.shape:
+        raise ValueError(name)
+    tensor.copy_(values)
 
 
 @dataclass(frozen=True)
@@ -150,7 +171,7 @@ def _joined(old: Sequence[str], new: Iterable[str]) -> tuple[str, ...]:
 
 def _about_labels(name: str, before: Sequence[str], after: Sequence[str], title: str) -> list[str]:
     added = after[len(before) :]
-    if not added:
+    if not added or not before:  # a language model has no labels
         return []
     return [f"{title} has not the {name}{'s' * (len(added) > 1)} {_listed(added)}: added"]
 

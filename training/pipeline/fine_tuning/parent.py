@@ -37,6 +37,11 @@ class Parent:
     def task(self) -> TrainingTask[Any]:
         return training_task(self.recipe)
 
+    def is_body_of(self, recipe: Recipe) -> bool:
+        """Whether it is a language model, whose layers a network of another task begins with."""
+        other = recipe.task != self.recipe.task and self.recipe.network.learns_running_text
+        return other and bool(training_task(recipe).body_settings(self.recipe.network))
+
     @property
     def title(self) -> str:
         """Its name and version."""

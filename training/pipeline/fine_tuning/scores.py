@@ -53,6 +53,13 @@ class OldDev(NamedTuple):
 def note_parent(folder: RunFolder, parent: Parent, recipe: Recipe, new_dev: Sequence[Record]) -> None:
     """Score the parent as it is, and keep its facts and scores in the folder of the new run."""
     say = partial(folder.console.print, highlight=False, markup=False, soft_wrap=True)
+    before = {} if parent.is_body_of(recipe) else _before(parent, recipe, new_dev, say)
+    note = ParentNote(facts=parent.facts, config=parent.recipe.model_dump(mode="json"), before=before)
+    (folder.path / PARENT_FILE).write_text(note.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _before(parent: Parent, recipe: Recipe, new_dev: Sequence[Record], say: Callable[..., None]) -> dict[str, Measures]:
+    """Scores of the parent on both devs, as far as the old one is at hand."""
     say(f"{parent.title}, before it learns:")
     before = {NEW_DEV: _of_parent(parent, new_dev)}
     say(f"  new dev ({len(new_dev):,} records): {_in_words(before[NEW_DEV])}")
@@ -66,8 +73,7 @@ def note_parent(folder: RunFolder, parent: Parent, recipe: Recipe, new_dev: Sequ
         else:
             before[OLD_DEV] = _of_parent(parent, old.records)
             say(f"  old dev, {old.name} ({len(old.records):,} records): {_in_words(before[OLD_DEV])}")
-    note = ParentNote(facts=parent.facts, config=parent.recipe.model_dump(mode="json"), before=before)
-    (folder.path / PARENT_FILE).write_text(note.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return before
 
 
 def parent_note(folder: RunFolder) -> ParentNote | None:
@@ -107,7 +113,7 @@ def scores_after(
 ) -> tuple[Score, ...]:
     """`scores` of a staged bundle, with those of both devs beside what its parent had; prints them as a table."""
     note = parent_note(folder)
-    if note is None:
+    if note is None or not note.before:
         return tuple(scores)
     where: dict[str, str] = {}
     after: dict[str, Mapping[str, float]] = {NEW_DEV: {score.measure: score.value for score in scores}}

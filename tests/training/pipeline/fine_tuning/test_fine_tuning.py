@@ -62,7 +62,7 @@ def test_the_next_version_knows_old_and_new(home: Path) -> None:
     assert [source.name for source in facts.data] == ["new.conllu + train.conllu", "train.conllu"]
     card = (second.path / "README.md").read_text(encoding="utf-8")
     assert f"mine version 1 (sha256 `{first.digest}`)" in card
-    assert "unroll train --from models/mine/1 --train new.conllu" in card
+    assert "unroll train tagging --from models/mine/1 --train new.conllu" in card
 
 
 def test_scores_before_and_after_are_told(home: Path) -> None:

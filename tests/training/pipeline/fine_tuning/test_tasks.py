@@ -16,9 +16,12 @@ from tests.training.tiny_runs import own_recipe, tiny_overrides, tiny_recipe, wr
 from tests.training.trees.tiny_trees import write_trees
 from training.config.recipe import ConfigFault, DataConfig, Recipe, parse_recipe
 from training.fit.run_folder import RunFolder
-from training.pipeline.fine_tuning.derived import fine_tuning_recipe, start_values
+from training.fit.schedule import layer_share, layers_from_the_top
+from training.onnx_graph.weights import round_to_half
+from training.pipeline.fine_tuning.derived import body_recipe, fine_tuning_recipe, start_values
 from training.pipeline.fine_tuning.scores import NEW_DEV, parent_note
-from training.pipeline.run import Run, prepare_run, publish_run, start_run, train_run
+from training.pipeline.run import Run, prepare_run, publish_run, start_run, train_run, trained_network
+from training.preprocessing.tensor_file import read_tensors
 from training.publish.export import export_bundle
 from training.publish.verify import verify_bundle
 from training.tasks.catalogue import TASKS
@@ -109,3 +112,30 @@ def test_keys_of_a_start_need_a_model(tmp_path: Path) -> None:
     overrides = {**tiny_overrides("generation"), "start.model": "models/x/1", "start.replay": "old.txt"}
     with pytest.raises(ConfigFault, match=r"name the earlier texts in data.also"):
         own_recipe("generation", "tiny", str(train), str(dev), None, overrides)
+
+
+def test_a_classifier_begins_with_the_layers_of_a_language_model(tmp_path: Path) -> None:
+    """Of the same sizes, with its tokenizer; the output layers learn first, and a lower layer with each epoch."""
+    language_model = first_run("generation", tmp_path)
+    train_run(language_model, CPU)
+    path = publish_run(language_model, tmp_path / "models", lambda _: None).path
+    train, dev = write_files("classification", tmp_path)
+    start, data = start_values(path, {}), DataConfig(train=str(train), dev=str(dev))
+    quick = {"training.epochs": 2, "training.threads": 1, "training.ema_decay": 0.0}
+    run = start_run(prepare_run(body_recipe("classification", data, start, "mine", quick).recipe), tmp_path / "run")
+    theirs = round_to_half(trained_network(language_model.folder.path))
+    layer = run.network.get_parameter("encoder.layers.0.forward_rnn.weight_hh_l0")
+    assert torch.equal(layer, theirs.get_parameter("stack.layers.0.weight_hh_l0"))
+    assert torch.equal(run.network.get_parameter("embedding.weight")[:4], theirs.get_parameter("embedding.weight")[:4])
+    groups = layers_from_the_top(run.network)
+    assert [layer is parameter for group in groups[1:2] for parameter in group].count(True) == 1
+    assert [layer_share(run.recipe.training, depth, 1) for depth in range(3)] == pytest.approx([1, 0.4, 0])
+    train_run(run, CPU)
+    bundle = load_bundle(publish_run(run, tmp_path / "models", lambda _: None).path)
+    assert bundle.manifest.training.parent is not None
+    assert bundle.manifest.training.parent.name == "tiny-generation"
+    first, last = (read_tensors(file)[0] for file in (run.folder.starting_weights, run.folder.checkpoint))
+    assert torch.equal(first["embedding.weight"], last["network.embedding.weight"])
+    assert not torch.equal(first["output.weight"], last["network.output.weight"])
+    with pytest.raises(ConfigFault, match="is for generation, not for tagging"):
+        body_recipe("tagging", data, start, "mine")
