@@ -37,15 +37,21 @@ def layers_from_the_top(network: Network) -> list[list[nn.Parameter]]:
     children = dict(network.named_children())
     reading = [children[name] for name in network.reading_modules if name in children]
     stacks = [part for part in reading if isinstance(getattr(part, "layers", None), nn.ModuleList)]
-    of_layers = [
-        [*layer.parameters(), *end.parameters()]
-        for stack in stacks
-        for layer, end in reversed(list(zip(stack.get_submodule("layers"), stack.get_submodule("ends"), strict=True)))
-    ]
+    of_layers = [_parameters_of_layer(stack, number) for stack in stacks for number in reversed(range(_height(stack)))]
     below = [parameter for part in reading if part not in stacks for parameter in part.parameters()]
     inner = {id(parameter) for group in (*of_layers, below) for parameter in group}
     top = [parameter for parameter in network.parameters() if id(parameter) not in inner]
     return [group for group in (top, *of_layers, below) if group]
+
+
+def _height(stack: nn.Module) -> int:
+    return len(list(stack.get_submodule("layers").children()))
+
+
+def _parameters_of_layer(stack: nn.Module, number: int) -> list[nn.Parameter]:
+    """Those of a recurrent layer, and of the residual connection around it."""
+    parts = (stack.get_submodule(f"{part}.{number}") for part in ("layers", "ends"))
+    return [parameter for part in parts for parameter in part.parameters()]
 
 
 def share_kept(config: TrainingConfig, step: int, total_steps: int, averaging_from: int = 0) -> float:
