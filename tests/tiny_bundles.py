@@ -70,11 +70,12 @@ def write_tiny_bundle(
     seed: int = 0,
     reads_chunks: bool = False,
     build: Builder | None = None,
+    questions: Sequence[tuple[Any, dict[str, Any]]] = (),
 ) -> Path:
     """Write one tiny bundle under `models_root` and return its folder; `seed` changes the weights.
 
     With `reads_chunks` a tagger or classifier takes and returns state; its weights are the same as without. `build`
-    makes another bundle of the task.
+    makes another bundle of the task, whose examples answer `questions`.
     """
     models_root.mkdir(parents=True, exist_ok=True)
     name = name or NAMES[task] + ("-chunks" if reads_chunks else "")
@@ -82,7 +83,7 @@ def write_tiny_bundle(
     folder = staging_folder(models_root, name)
     manifest = build(folder, np.random.default_rng(seed), name, version)
     (folder / CARD_FILE).write_text(f"# {name}\n\nA tiny model with random weights.\n", encoding="utf-8")
-    questions = _EXAMPLES[task]
+    questions = questions or _EXAMPLES[task]
     write_examples(folder, [Example(inputs, parameters, None) for inputs, parameters in questions])
     write_manifest(folder, manifest)
     opened = open_bundle(folder, device="cpu", threads=1)

@@ -91,7 +91,7 @@ class Graph:
 
 
 def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
-    dtype = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}[spec.dtype]
+    dtype = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}[spec.dtype]
     return helper.make_tensor_value_info(spec.name, dtype, list(spec.shape))
 
 

@@ -236,6 +236,21 @@ class ModelExample(BaseModel):
     answer: Any = Field(None, description="the answer that the self-check expects")
 
 
+class ArrayDetails(BaseModel):
+    """A named array without its batch axis: `time` in the shape is any number of steps, the same for all arrays."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    description: str | None = Field(None, exclude_if=lambda value: value is None)
+    minimum: int | float | None = Field(
+        None, exclude_if=lambda value: value is None, description="the least number taken"
+    )
+    maximum: int | float | None = Field(
+        None, exclude_if=lambda value: value is None, description="the largest number taken"
+    )
+
+
 class ModelDetails(ModelVersion):
     """Everything known about one model."""
 
@@ -250,6 +265,8 @@ class ModelDetails(ModelVersion):
     parameters: dict[str, Any] | None = Field(None, description="JSON schema of `parameters`")
     reads_chunks: bool | None = Field(None, description="whether /predict accepts a text in chunks, with states")
     embedding_size: int | None = Field(None, description="numbers of an embedding; null: the model gives none")
+    inputs: list[ArrayDetails] | None = Field(None, description="of a model of named arrays")
+    outputs: list[ArrayDetails] | None = Field(None, description="of a model of named arrays")
     precision: str | None = Field(None, description="precision in which the graphs run: fp32, bf16 or int8")
     provider: str | None = Field(None, description="the onnxruntime execution provider in use")
     digest: str | None = Field(None, description="SHA-256 of the bundle's manifest, which has the digests of its files")

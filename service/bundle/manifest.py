@@ -6,9 +6,18 @@ from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
-from service.bundle.task_options import Strict, TaggingOptions, TaskName, TaskOptions, WaveformSpec
+from service.bundle.options_of_task import Strict
+from service.bundle.task_options import TaggingOptions, TaskName, TaskOptions, TensorsOptions, WaveformSpec
 
 FORMAT_VERSION: Final = 1
+
+#: The names of the axis of time, and of the input with the true lengths along it.
+TIME_AXIS: Final = "time"
+LENGTHS: Final = "lengths"
+
+#: Names that arrays of a graph of the task `tensors` may not have, because protocols use them for other things.
+RESERVED_NAMES: Final = frozenset({"state", LENGTHS, "embedding", "hidden_states"})
+_MAX_NAME_CHARACTERS: Final = 64
 
 #: Names of the axis of rows, which do not depend on each other: inputs, or the arcs of a parser over all its sentences.
 ROW_AXES: Final = ("batch", "arcs")
@@ -203,6 +212,12 @@ class Manifest(Strict):
             _require_tensor("output", spec.next_name, spec, graph.outputs)
         return self
 
+    @model_validator(mode="after")
+    def _arrays_have_the_normal_form(self) -> Manifest:
+        if isinstance(self.options, TensorsOptions):
+            _check_arrays(self.graphs["model"], self.state, self.options)
+        return self
+
     @property
     def reads_sound(self) -> bool:
         """Whether the input is sound, a waveform, and not text, frames or pictures."""
@@ -218,3 +233,45 @@ def _require_tensor(kind: str, name: str, spec: StateSpec, tensors: tuple[Tensor
     shape = (spec.layers, "batch", spec.width)
     if not any((t.name, t.dtype, t.shape) == (name, "float32", shape) for t in tensors):
         raise ValueError(f"the state needs an {kind} {name!r} of float32 {list(shape)} in the graph")
+
+
+def _check_arrays(graph: GraphSpec, state: tuple[StateSpec, ...], options: TensorsOptions) -> None:
+    """The normal form of a graph of named arrays, see `TensorsOptions`. Raises ValueError."""
+    names = {spec.name for spec in state}
+    inputs = [tensor for tensor in graph.inputs if tensor.name not in names]
+    arrays = [tensor for tensor in inputs if tensor.name != LENGTHS]
+    outputs = [tensor for tensor in graph.outputs if tensor.name not in {spec.next_name for spec in state}]
+    if not arrays or not outputs:
+        raise ValueError("the graph needs an input and an output besides its lengths and its state")
+    for kind, tensors in [("input", arrays), ("output", outputs)]:
+        for tensor in tensors:
+            if not _is_array(tensor):
+                shape = f"{tensor.name!r} is {list(tensor.shape)}"
+                raise ValueError(f'the {kind} {shape}: it must be ["batch", ...] or ["batch", "{TIME_AXIS}", ...]')
+            if tensor.name in RESERVED_NAMES or not 0 < len(tensor.name) <= _MAX_NAME_CHARACTERS:
+                allowed = f"at most {_MAX_NAME_CHARACTERS} characters and none of {sorted(RESERVED_NAMES)}"
+                raise ValueError(f"no {kind} may be called {tensor.name[:80]!r}: {allowed}")
+    _check_lengths(inputs, outputs, options)
+    unknown = set(options.notes) - {tensor.name for tensor in [*arrays, *outputs]}
+    if unknown:
+        raise ValueError(f"there are notes on {sorted(unknown)}, which the graph has not")
+
+
+def _is_array(tensor: TensorSpec) -> bool:
+    """Whether the first axis is the batch, the second may be time, and the others are numbers."""
+    places = tensor.shape[2:] if tensor.shape[1:2] == (TIME_AXIS,) else tensor.shape[1:]
+    return tensor.shape[:1] == ("batch",) and all(isinstance(size, int) and size > 0 for size in places)
+
+
+def _check_lengths(inputs: list[TensorSpec], outputs: list[TensorSpec], options: TensorsOptions) -> None:
+    """Padding is read only by a graph that is told the lengths. Raises ValueError."""
+    lengths = next((tensor for tensor in inputs if tensor.name == LENGTHS), None)
+    over_time = any(tensor.shape[1:2] == (TIME_AXIS,) for tensor in inputs)
+    if lengths is not None and (lengths.dtype, lengths.shape) != ("int64", ("batch",)):
+        raise ValueError(f"the input {LENGTHS!r} must be int64 ['batch']")
+    if not over_time and (lengths is not None or any(tensor.shape[1:2] == (TIME_AXIS,) for tensor in outputs)):
+        raise ValueError(f"lengths and outputs over {TIME_AXIS!r} need an input over it")
+    if options.equal_lengths != (over_time and lengths is None):
+        raise ValueError(f"equal_lengths is for graphs over {TIME_AXIS!r} without {LENGTHS!r}, which read padding")
+    if over_time and options.fixed_length is not None:
+        raise ValueError(f"fixed_length is for a graph without an axis {TIME_AXIS!r}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-#: Every task that a bundle can be for. Each has a class of options below, and a place in the union `TaskOptions`.
-TaskName = Literal[
+from service.bundle.options_of_task import OptionsOfTask, Strict
+
+#: Tasks whose bundles training makes: each has a half there.
+TrainedTask = Literal[
     "tagging",
     "classification",
     "translation",
@@ -19,52 +21,13 @@ TaskName = Literal[
     "video",
 ]
 
+#: Every task that a bundle can be for. Each has a class of options below, and a place in the union `TaskOptions`.
+TaskName = Literal[TrainedTask, "tensors"]
+
 #: The quantile that is the point forecast of a model that forecasts quantiles.
 MEDIAN = 0.5
-
-
-class Strict(BaseModel):
-    """Base of immutable models that refuse unknown keys, so that a misspelt key is an error, not a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class OptionsOfTask(Strict):
-    """Base of the options of one task. The class attributes say what a bundle for the task holds.
-
-    Attributes:
-        graphs: the graphs that a bundle must have, and the only ones.
-        has_labels: whether the manifest must list labels; otherwise it must not.
-        may_label_texts: whether it may list `text_labels` as well.
-        may_read_chunks: whether a bundle with state reads its input in chunks.
-        needs_state: whether the manifest must declare the recurrent state between steps.
-    """
-
-    graphs: ClassVar[tuple[str, ...]]
-    has_labels: ClassVar[bool] = False
-    may_label_texts: ClassVar[bool] = False
-    may_read_chunks: ClassVar[bool] = False
-    needs_state: ClassVar[bool] = False
-
-    @property
-    def required_graphs(self) -> tuple[str, ...]:
-        """The graphs of a bundle with these options."""
-        return self.graphs
-
-    @property
-    def required_outputs(self) -> dict[str, tuple[str, ...]]:
-        """Outputs by graph that a bundle with these options has beside the usual ones."""
-        return {}
-
-    @property
-    def values_per_step(self) -> int:
-        """Steps of the input for each step of the output."""
-        return 1
-
-    @property
-    def why_whole(self) -> str:
-        """Why a bundle cannot read its input in chunks, as the rest of a sentence about it."""
-        return "reads its input as a whole"
+#: Of a grammar, in UTF-8; far above those of query languages.
+MAX_GRAMMAR_BYTES = 64 * 1024
 
 
 class TaggingOptions(OptionsOfTask):
@@ -146,6 +109,11 @@ class TranslationOptions(OptionsOfTask):
     )
     copying: bool = Field(
         default=False, description="whether `decoder_step` gives a `generate_logit`, and source words can be copied"
+    )
+    grammar: str = Field(
+        default="",
+        max_length=MAX_GRAMMAR_BYTES,
+        description="the grammar that answers parse by, in the notation of lark; empty if there is none",
     )
 
     @property
@@ -303,6 +271,40 @@ class TranscriptionOptions(OptionsOfTask):
 HeadEncoding = Annotated[str, Field(pattern=r"^(ROOT|.+:[+-][1-9][0-9]{0,3})$")]
 
 
+#: An edit script: how many characters to take off the end of a word, and those to add; `l`, `t` change its case before.
+EditScript = Annotated[str, Field(pattern=r"^[lt]?[0-9]{1,4}-\S*$")]
+
+
+class LemmatizerOptions(Strict):
+    """How a parser finds lemmas: a table of words, whose edit scripts other words share by their endings."""
+
+    table: dict[str, dict[EditScript, str]] = Field(
+        description="tag -> edit script such as 3-y -> words, separated by blanks"
+    )
+
+
+#: Words of a token; or the end of the first and the words after it.
+Words = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SegmenterOptions(Strict):
+    """How raw text is cut into sentences and words by the graph `segmenter`; forms of the tables are in lower case."""
+
+    window: int = Field(default=400, ge=16, le=4096, description="characters that the graph reads at once")
+    margin: int = Field(default=50, ge=1, le=1024, description="of a window, at each side, for context alone")
+    max_characters: int = Field(default=16_384, ge=1, description="of one text")
+    expansions: dict[str, Words] = Field(default={}, description="token -> its words; one where its ending misleads")
+    suffixes: dict[str, Words] = Field(default={}, description="end of a token -> the end of its first word, others")
+    abbreviations: tuple[str, ...] = Field(default=(), description="with their full stops, seldom ends of sentences")
+    blanks_in_numbers: bool = Field(default=False, description="whether a number such as 10 000 may be one token")
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> SegmenterOptions:
+        if self.window <= 2 * self.margin:
+            raise ValueError("a window is larger than its two margins")
+        return self
+
+
 class ParsingOptions(OptionsOfTask):
     """Dependency parsing: how the outputs of `parser` become a tree. The labels of the manifest are the tags of words.
 
@@ -326,10 +328,14 @@ class ParsingOptions(OptionsOfTask):
         "order of their logits",
     )
     max_word_characters: int = Field(default=24, ge=1, le=256)
+    lemmatizer: LemmatizerOptions | None = Field(default=None, description="of a parser that gives lemmas too")
+    segmenter: SegmenterOptions | None = Field(default=None, description="of a parser that cuts raw text")
 
     @property
     def required_graphs(self) -> tuple[str, ...]:
-        return (*self.graphs, "relations") if self.decoder == "biaffine" else self.graphs
+        of_relations = ("relations",) if self.decoder == "biaffine" else ()
+        of_text = ("segmenter",) if self.segmenter is not None else ()
+        return (*self.graphs, *of_relations, *of_text)
 
     @model_validator(mode="after")
     def _names_fit(self) -> ParsingOptions:
@@ -341,6 +347,43 @@ class ParsingOptions(OptionsOfTask):
         return self
 
 
+class TensorNote(Strict):
+    """What one input or output of a graph holds, and which numbers an input may be.
+
+    Ids that index the rows of an embedding need bounds: onnxruntime fails a whole batch for one that has no row.
+    """
+
+    description: str = Field(default="", max_length=200, description="for readers, with the unit if there is one")
+    minimum: float | None = Field(default=None, allow_inf_nan=False, description="the least number of an input")
+    maximum: float | None = Field(default=None, allow_inf_nan=False, description="the largest number of an input")
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> TensorNote:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"no number is at least {self.minimum:g} and at most {self.maximum:g}")
+        return self
+
+
+class TensorsOptions(OptionsOfTask):
+    """Named arrays in, named arrays out: a recurrent graph whose inputs have no meaning that the service knows.
+
+    Every input but the state is `[batch, ...]`; one over time is `[batch, "time", ...]`. An input `lengths`, int64
+    `[batch]`, is fed by the service with the true lengths, and the graph then computes nothing from padding.
+    """
+
+    graphs: ClassVar = ("model",)
+    may_read_chunks: ClassVar = True
+
+    task: Literal["tensors"] = "tensors"
+    equal_lengths: bool = Field(
+        default=False, description="whether only inputs of one length share a run: the graph is not told the lengths"
+    )
+    fixed_length: int | None = Field(
+        default=None, ge=1, description="steps of time where the graph takes one number of them, axis 1 of its inputs"
+    )
+    notes: dict[str, TensorNote] = Field(default_factory=dict, description="by the name of an input or output")
+
+
 TaskOptions = Annotated[
     TaggingOptions
     | ClassificationOptions
@@ -350,7 +393,8 @@ TaskOptions = Annotated[
     | CaptioningOptions
     | TranscriptionOptions
     | ParsingOptions
-    | VideoOptions,
+    | VideoOptions
+    | TensorsOptions,
     Field(discriminator="task"),
 ]
 

@@ -70,6 +70,8 @@ class TextTokenizer:
         self._known_words: dict[str, int] = {}
         self._texts_after: dict[int, str | None] = {}
         form = json.loads(tokenizer.to_str())
+        #: Whether tokens are whole words and marks, rather than parts of words.
+        self.reads_words: bool = form["model"]["type"] == "WordLevel"
         self._cuts_at_blanks = _cuts_at_blanks(form["pre_tokenizer"])
         self._reads_parts = self._cuts_at_blanks and _reads_parts(form)
         self._known_parts: dict[str, tuple[int, ...]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,9 +95,11 @@ class Folder:
     def describe(self, model: str | None, version: str | None) -> ModelFacts:
         """From the manifest."""
         from service.bundle.load import read_manifest
+        from service.tasks.tensors.model_form import described
 
-        manifest = read_manifest(self._find(model, version, generates=False)).model_dump(mode="json")
-        return facts_of(manifest)
+        manifest = read_manifest(self._find(model, version, generates=False))
+        arrays = described(manifest) if manifest.task == "tensors" else {}
+        return facts_of(manifest.model_dump(mode="json") | arrays)
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
@@ -223,7 +226,8 @@ class Server:
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
-    """One prediction as readable text: words and tags, trees, label and score, a forecast as a table, or the text."""
+    """One prediction as readable text: words and tags, trees, label and score, tables of
+    forecasts and arrays, or the text."""
     if "conllu" in prediction:
         return str(prediction["conllu"]).removesuffix("\n")
     if "tokens" in prediction and "relation" in prediction["tokens"][0]:
@@ -241,7 +245,24 @@ def readable(prediction: Mapping[str, Any]) -> str:
         if prediction.get("times"):
             steps = [[time, *step] for time, step in zip(["time", *prediction["times"]], steps, strict=True)]
         return "\n".join("\t".join(map(str, step)) for step in steps)
+    if "outputs" in prediction:
+        return "\n".join([*(line for part in prediction["outputs"].items() for line in _array(*part)), ""])
     return str(prediction["text"])
+
+
+def _array(name: str, values: Any) -> list[str]:
+    """An output as its name and shape, and a line for each step or the numbers of one; deeper ones as JSON."""
+    shape, inner = [], values
+    while isinstance(inner, list):
+        shape.append(len(inner))
+        inner = inner[0] if inner else None
+    if len(shape) < 2:
+        lines = ["\t".join(map(str, values if shape else [values]))]
+    elif len(shape) == 2:
+        lines = ["\t".join(map(str, row)) for row in values]
+    else:
+        lines = [json.dumps(values)]
+    return [f"# {name} {shape}", *lines]
 
 
 def _arc(number: int, token: Mapping[str, Any]) -> str:
@@ -254,7 +275,8 @@ def facts_of(details: Mapping[str, Any]) -> ModelFacts:
     """From a manifest or an answer of `GET /models/NAME`."""
     config = (details.get("training") or {}).get("config") or {}
     data = config.get("data") or {}
-    return ModelFacts(str(details.get("task")), details.get("options") or {}, data.get("read") or {})
+    inputs = details.get("inputs") or ()
+    return ModelFacts(str(details.get("task")), details.get("options") or {}, data.get("read") or {}, inputs)
 
 
 def _body(model: str | None, version: str | None, inputs: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="TEXT...",
-            help="Texts; or files: .txt, .csv, .tsv, .jsonl, .conllu, .npz, .wav, .png, .json, or a folder.",
+            help="Texts; or files: .txt, .csv, .tsv, .jsonl, .conllu, .npz, .npy, .wav, .png, .json, or a folder.",
             show_default="lines of standard input",
         ),
     ] = None,
@@ -179,7 +179,7 @@ def predict(
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, parse, classify or translate texts, classify or forecast series of numbers, caption images.
+    """Tag, parse, classify or translate texts, classify or forecast series of numbers, caption images, run on arrays.
 
     An argument that is a file or folder is read, with the reader that training uses: a model predicts the file that it
     was trained on. All other arguments are texts.

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from service.cli.backends import open_source, readable
 from service.cli.prediction.answers import Answered, RefusedInput, answers
 from service.cli.prediction.arguments import InputRow, ModelFacts, is_path, rows_of
+from service.cli.prediction.array_files import input_of_text
 from service.cli.prediction.output_file import check_form, check_out, write_answers
 from service.errors import UnrollError
 from service.tasks.inputs.json_input import JsonInput
@@ -70,13 +71,19 @@ class Prediction:
 
     def _rows(self, arguments: Sequence[str], lines: Sequence[str] | None) -> list[InputRow]:
         if lines is not None:
-            return [InputRow(f"line {number}", line if line.strip() else None) for number, line in enumerate(lines, 1)]
+            return [InputRow(f"line {number}", self._of_line(line, number)) for number, line in enumerate(lines, 1)]
         if self._columns and not any(map(is_path, arguments)):
             raise UnrollError("--column says how a data file is read, and no argument is a file")
         rows = list(rows_of(arguments, lambda: self._facts, self._columns))
         if not any(row.value is not None for row in rows):
             raise UnrollError(f"there is no input in {', '.join(arguments)}")
         return rows
+
+    def _of_line(self, line: str, number: int) -> JsonInput | None:
+        """A text; for a model of named arrays an object in JSON. None for a blank line."""
+        if line.lstrip().startswith("{") and self._facts.inputs:
+            return input_of_text(line, f"line {number}")
+        return line if line.strip() else None
 
     def _predict(self, inputs: Sequence[JsonInput]) -> dict[str, Any]:
         response = self._source.predict(*self._asked, inputs, self._parameters)

@@ -4,15 +4,22 @@ It needs httpx, pydantic and websockets, and nothing of the service: neither onn
 The guide is `service/docs/python-client.md`.
 """
 
-from service.client.answers import (
+from service.client.answers.models import (
+    Health,
+    KeptSession,
+    ModelDetails,
+    ModelVersion,
+    ReloadAnswer,
+    RolloutState,
+    ShadowReport,
+)
+from service.client.answers.predictions import (
     Answer,
     AnyPrediction,
     Captioning,
     Classification,
     ClipAttention,
-    Embeddings,
     Forecasting,
-    GenerateResponse,
     LabelScore,
     Moments,
     OtherPrediction,
@@ -21,15 +28,13 @@ from service.client.answers import (
     ScoredAction,
     SpottedKeyword,
     Tagging,
-    TextScore,
-    TextToken,
-    Token,
-    TokenEvent,
+    TensorsAnswer,
     TranscribedWord,
     Transcript,
     Translation,
     Video,
 )
+from service.client.answers.texts import Embeddings, GenerateResponse, TextScore, TextToken, Token, TokenEvent
 from service.client.async_client import AsyncClient
 from service.client.bulk import BulkAnswer, BulkProgress
 from service.client.client import Client
@@ -59,16 +64,7 @@ from service.client.errors import (
     UnknownModel,
     UnknownSession,
 )
-from service.client.inputs import Frames, Input
-from service.client.model_answers import (
-    Health,
-    KeptSession,
-    ModelDetails,
-    ModelVersion,
-    ReloadAnswer,
-    RolloutState,
-    ShadowReport,
-)
+from service.client.inputs import Frames, Input, Tensors
 from service.client.parameters import GenerationParameters, PredictParameters
 from service.client.retries import Retries
 from service.client.streaming.messages import StreamAnswer, StreamFinal, StreamResult, StreamState, StreamToken
@@ -131,6 +127,8 @@ __all__ = [
     "StreamState",
     "StreamToken",
     "Tagging",
+    "Tensors",
+    "TensorsAnswer",
     "TextScore",
     "TextToken",
     "TimedOut",

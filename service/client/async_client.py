@@ -8,20 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from service.client import calls
-from service.client.answers import (
-    Answer,
-    AnyPrediction,
-    Embeddings,
-    GenerateResponse,
-    P,
-    PredictResponse,
-    TextScore,
-    TextToken,
-)
-from service.client.bulk import BulkAnswer, BulkOptions, BulkProgress, in_tasks, patient
-from service.client.connection import MAX_ANSWER_BYTES, AsyncHttpConnection, Options
-from service.client.inputs import Input, each_of
-from service.client.model_answers import (
+from service.client.answers.models import (
     Health,
     KeptSession,
     ModelDetails,
@@ -30,6 +17,11 @@ from service.client.model_answers import (
     RolloutState,
     ShadowReport,
 )
+from service.client.answers.predictions import Answer, AnyPrediction, P, PredictResponse
+from service.client.answers.texts import Embeddings, GenerateResponse, TextScore, TextToken
+from service.client.bulk import BulkAnswer, BulkOptions, BulkProgress, in_tasks, patient
+from service.client.connection import MAX_ANSWER_BYTES, AsyncHttpConnection, Options
+from service.client.inputs import Input, each_of
 from service.client.parameters import GenerationParameters, PredictParameters
 from service.client.retries import Retries, retries_of
 from service.client.streaming.conversation import Conversation

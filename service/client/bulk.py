@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
-from service.client.answers import P, PredictResponse
+from service.client.answers.predictions import P, PredictResponse
 from service.client.errors import ClientError, ForeignAnswer, InferenceFailed, InvalidInput, ServiceError
 from service.client.inputs import Input, each_input, each_of
 from service.client.retries import Retries

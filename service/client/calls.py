@@ -11,16 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from service.client.answers import (
-    Answer,
-    Embeddings,
-    GenerateResponse,
-    PredictResponse,
-    TextScore,
-    TextToken,
-)
-from service.client.inputs import Input, json_body, json_inputs, texts_of
-from service.client.model_answers import (
+from service.client.answers.models import (
     Health,
     KeptSession,
     ModelDetails,
@@ -29,6 +20,9 @@ from service.client.model_answers import (
     RolloutState,
     ShadowReport,
 )
+from service.client.answers.predictions import Answer, PredictResponse
+from service.client.answers.texts import Embeddings, GenerateResponse, TextScore, TextToken
+from service.client.inputs import Input, json_body, json_inputs, texts_of
 from service.client.response import Received, object_of, predictions_reader, read_as, validated
 
 T = TypeVar("T")

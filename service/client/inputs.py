@@ -23,15 +23,26 @@ class Frames:
     times: Sequence[str | float] | None = None
 
 
-#: A text; its words; frames; the bytes of a WAV, PNG or GIF file; the path of one; or the JSON object itself.
-Input = str | Sequence[str] | Frames | bytes | Path | Mapping[str, Any]
+class Tensors:
+    """Named arrays of one input, without a batch axis: lists, or arrays of numpy or torch.
+
+    Tensors(x=samples, context=[0.5, 1.0])
+    Tensors({"input.1": samples})
+    """
+
+    def __init__(self, arrays: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        self.arrays: dict[str, Any] = {**(arrays or {}), **named}
+
+
+#: A text; its words; frames; named arrays; the bytes of a WAV, PNG or GIF file; the path of one; or the JSON object.
+Input = str | Sequence[str] | Frames | Tensors | bytes | Path | Mapping[str, Any]
 
 V = TypeVar("V")
 _PNG = b"\x89PNG"
 _GIFS = (b"GIF87a", b"GIF89a")
 #: First bytes of WAV, FLAC, Ogg, AIFF, AU and MP3 files.
 _SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
-_KINDS = "a text, a list of words, Frames(rows), bytes or the path of a WAV, PNG or GIF file"
+_KINDS = "a text, a list of words, Frames(rows), Tensors(name=array), bytes or the path of a WAV, PNG or GIF file"
 
 
 def json_inputs(inputs: Input | Sequence[Input]) -> Any:
@@ -52,6 +63,8 @@ def json_input(value: Any, field: str) -> Any:
     if isinstance(value, Frames):
         times = {} if value.times is None else {"times": list(value.times)}
         return {"frames": rows_of(value.rows, field), **times}
+    if isinstance(value, Tensors):
+        return {"tensors": plain_arrays(value)}
     if isinstance(value, bytes | bytearray | memoryview):
         return _file_object(bytes(value), field)
     if isinstance(value, Path):
@@ -69,6 +82,11 @@ def rows_of(rows: Any, field: str) -> list[list[float]]:
     if not isinstance(found, list | tuple) or not all(isinstance(row, list | tuple) for row in found):
         raise _invalid(field, "frames are a list with a list of numbers for each point in time")
     return [list(row) for row in found]
+
+
+def plain_arrays(value: Tensors) -> dict[str, Any]:
+    """Named arrays as nested lists."""
+    return {name: array.tolist() if hasattr(array, "tolist") else array for name, array in value.arrays.items()}
 
 
 def json_body(body: Any) -> bytes:
@@ -103,7 +121,7 @@ def texts_of(inputs: str | Sequence[str]) -> list[str]:
 
 def each_input(inputs: Iterable[V]) -> Iterable[V]:
     """Many inputs. Raises InvalidInput for a single one, whose letters, bytes or names would be taken for inputs."""
-    if isinstance(inputs, str | bytes | bytearray | Mapping | Frames | Path):
+    if isinstance(inputs, str | bytes | bytearray | Mapping | Frames | Tensors | Path):
         raise _invalid("inputs", f"give an iterable of inputs, such as a list, and no single {type(inputs).__name__}")
     return inputs
 

@@ -9,9 +9,11 @@ from typing import Literal, TypedDict
 class PredictParameters(TypedDict, total=False):
     """Of `predict`. Which of them a model takes depends on its task; others are refused with InvalidInput."""
 
+    outputs: Sequence[str]  # named arrays: the outputs to return
     top_k: int  # classification: also list this many of the most likely labels
     offsets: Literal["codepoints", "utf16", "bytes"]  # tagging and parsing: the unit of `start`, `end`
-    conllu: bool  # parsing: also the sentence as CoNLL-U
+    conllu: bool  # parsing: also the sentences as CoNLL-U
+    segment: bool  # parsing: whether to cut a text into sentences; by default true where the model can
     return_hidden: bool  # tagging, parsing and classification: also the hidden state, as a vector
     normalize: bool  # scale that vector to length 1
     num_beams: int  # translation, captioning and video, as all below: 1 is greedy
@@ -19,6 +21,7 @@ class PredictParameters(TypedDict, total=False):
     length_penalty: float
     return_score: bool
     return_attention: bool
+    constrained: bool  # translation: false also lets models with a grammar write what does not parse
     return_moments: bool  # video: also the actions after each frame
     words: bool  # transcription, as all below: also the words, with their times
     endpoint_ms: float

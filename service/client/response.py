@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from service.client.answers import PREDICTIONS, Answer, OtherPrediction, PredictResponse
+from service.client.answers.predictions import PREDICTIONS, Answer, OtherPrediction, PredictResponse
 from service.client.errors import ClientError, ForeignAnswer, UnexpectedTask, error_of
 from service.client.retries import retry_after_s
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
-from service.client.answers import Transcript
+from service.client.answers.predictions import Transcript
 from service.client.errors import StreamClosing
 from service.client.inputs import each_of
 from service.client.parameters import PredictParameters

@@ -205,7 +205,7 @@ class Metrics:
         )
         self.shadow_score_distance = Histogram(
             "unroll_shadow_score_distance",
-            "Absolute difference of the candidate's score; relative for forecasts.",
+            "Absolute difference of the candidate's score; relative for forecasts and arrays.",
             ["model"],
             buckets=RATIO_BUCKETS,
             registry=registry,

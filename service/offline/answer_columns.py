@@ -11,7 +11,8 @@ from service.bundle.manifest import Manifest
 from service.errors import InvalidInput
 from service.offline.answering.row_answers import RowAnswer
 from service.offline.row_values import require_columns
-from service.tasks.parsing.conllu import conllu
+from service.tasks.parsing.conllu import answer_conllu
+from service.tasks.tensors.model_form import ModelForm
 
 #: The column with the reason why a row has no answer, null for the others.
 ERROR = "error"
@@ -103,7 +104,8 @@ def _places(part: str, answer: dict[str, Any]) -> list[Any] | None:
 
 
 def _conllu(answer: dict[str, Any]) -> str:
-    return conllu(answer["tokens"])
+    """Without ids of sentences, which would begin anew with every row."""
+    return answer_conllu(answer, is_numbered=False)
 
 
 def _words() -> list[AnswerColumn]:
@@ -133,6 +135,12 @@ def _heads(answer: dict[str, Any]) -> list[int]:
     return [0 if token["head"] is None else token["head"] + 1 for token in answer["tokens"]]
 
 
+def _sentence_lengths(answer: dict[str, Any]) -> list[int]:
+    """How many words each sentence has; a list of words is one."""
+    sentences = answer.get("sentences")
+    return [len(answer["tokens"])] if sentences is None else [sentence["num_tokens"] for sentence in sentences]
+
+
 def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
     del parameters
     found = [
@@ -144,6 +152,11 @@ def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerCo
     ]
     if getattr(manifest.options, "features", ()):
         found.append(AnswerColumn("features", "texts", partial(_part_of_tokens, "features")))
+    if getattr(manifest.options, "lemmatizer", None) is not None:
+        found.append(AnswerColumn("lemmas", "texts", partial(_part_of_tokens, "lemma")))
+    if getattr(manifest.options, "segmenter", None) is not None:
+        found.append(AnswerColumn("sentence_lengths", "integers", _sentence_lengths))
+        found.append(_as_json("multiword_tokens", is_usual=False))
     return found
 
 
@@ -175,6 +188,27 @@ def _transcription(manifest: Manifest, parameters: Mapping[str, Any]) -> list[An
     if parameters.get("words"):
         found.append(_as_json("words"))
     return [*found, _as_json("keywords")] if parameters.get("keywords") else found
+
+
+#: Types of cells by the axes of an output, of whole numbers and of others; more axes are JSON.
+_WHOLE: Sequence[CellType] = ("integer", "integers")
+_REAL: Sequence[CellType] = ("number", "numbers", "rows")
+
+
+def _tensors(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
+    """A column for each output."""
+    form, found = ModelForm(manifest), []
+    for name in form.require_outputs(parameters.get("outputs")):
+        types = _REAL if form.is_real[name] else _WHOLE
+        num_axes = len(form.outputs[name])
+        kind: CellType = types[num_axes] if num_axes < len(types) else "json"
+        found.append(AnswerColumn(name, kind, partial(_output, name, kind == "json")))
+    return found
+
+
+def _output(name: str, is_json: bool, answer: dict[str, Any]) -> Any:
+    value = answer["outputs"][name]
+    return _json(value) if is_json else value
 
 
 def _forecasting(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
@@ -218,5 +252,6 @@ _COLUMNS: Mapping[str, Callable[[Manifest, Mapping[str, Any]], list[AnswerColumn
     "video": _video,
     "forecasting": _forecasting,
     "transcription": _transcription,
+    "tensors": _tensors,
     "generation": _generation,
 }

@@ -1,4 +1,4 @@
-"""Cells of a table as inputs of a model: text, words, frames of numbers, sounds, pictures and clips."""
+"""Cells of a table as inputs of a model: text, words, frames of numbers, sounds, pictures, clips and named arrays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from service.bundle.manifest import Manifest
 from service.errors import InvalidInput, UnrollError
-from service.tasks.core.task import Clip, Picture, PredictInput
+from service.tasks.core.task import Clip, Picture, PredictInput, Tensors
 from service.tasks.inputs.json_input import plain_value
 from service.tasks.inputs.sound_file import read_sound
 
 #: What a model takes.
-InputKind = Literal["text", "frames", "wav", "png", "clip"]
+InputKind = Literal["text", "frames", "wav", "png", "clip", "tensors"]
 
 #: Usual names of the column of inputs, the most likely first.
 _USUAL: Mapping[InputKind, tuple[str, ...]] = {
@@ -29,7 +29,11 @@ _USUAL: Mapping[InputKind, tuple[str, ...]] = {
     "wav": ("wav", "audio", "bytes", "sound"),
     "png": ("png", "image", "bytes", "picture"),
     "clip": ("clip", "gif", "video", "bytes"),
+    "tensors": ("tensors", "arrays", "inputs", "input"),
 }
+
+
+_ROWS = "[[0.1, 0.2], [0.3, 0.4]]"
 
 
 class RowFault(NamedTuple):
@@ -48,6 +52,8 @@ def input_kind(manifest: Manifest) -> InputKind:
         return "png"
     if manifest.task == "video":
         return "clip"
+    if manifest.task == "tensors":
+        return "tensors"
     signal = getattr(manifest.options, "signal", None)
     if manifest.task == "forecasting" or (signal is not None and signal.kind == "frames"):
         return "frames"
@@ -98,6 +104,7 @@ _CALLED: Mapping[InputKind, str] = {
     "wav": "sounds",
     "png": "pictures",
     "clip": "clips",
+    "tensors": "named arrays",
 }
 
 
@@ -134,6 +141,7 @@ _ONE: Mapping[InputKind, str] = {
     "wav": "sound",
     "png": "picture",
     "clip": "clip",
+    "tensors": "input",
 }
 
 
@@ -156,20 +164,20 @@ def _text(cell: Any) -> PredictInput:
 
 def _frames(cell: Any) -> PredictInput:
     """A list of frames, an array `[time, features]`, their JSON, or an object with `frames` and `times`."""
-    given = _from_json(cell) if isinstance(cell, str) else cell
+    given = _from_json(cell, "frames in a text are JSON, such as " + _ROWS) if isinstance(cell, str) else cell
     given = given if isinstance(given, Mapping) else {"frames": given}
     rows, times = _plain_rows(given.get("frames")), given.get("times")
     try:
         return plain_value({"frames": rows} if times is None else {"frames": rows, "times": list(times)})
     except (TypeError, ValueError) as error:
-        raise InvalidInput("frames are a list of lists of numbers, such as [[0.1, 0.2], [0.3, 0.4]]") from error
+        raise InvalidInput(f"frames are a list of lists of numbers, such as {_ROWS}") from error
 
 
 def _plain_rows(rows: Any) -> list[Any]:
     if isinstance(rows, np.ndarray):
         rows = rows.tolist()
     if not isinstance(rows, list | tuple) or not all(isinstance(row, list | tuple | np.ndarray) for row in rows):
-        raise InvalidInput("frames are a list of lists of numbers, such as [[0.1, 0.2], [0.3, 0.4]]")
+        raise InvalidInput(f"frames are a list of lists of numbers, such as {_ROWS}")
     plain = [row.tolist() if isinstance(row, np.ndarray) else list(row) for row in rows]
     numbers = (int, float, np.integer, np.floating)
     for index, row in enumerate(plain):
@@ -178,11 +186,11 @@ def _plain_rows(rows: Any) -> list[Any]:
     return plain
 
 
-def _from_json(text: str) -> Any:
+def _from_json(text: str, message: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise InvalidInput("frames in a text are JSON, such as [[0.1, 0.2], [0.3, 0.4]]") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(message) from error
 
 
 def _sound(cell: Any) -> PredictInput:
@@ -207,6 +215,20 @@ def _clip(cell: Any) -> PredictInput:
     return plain_value({"clip": content}) if isinstance(content, str) else Clip((content,))
 
 
+def _tensors(cell: Any) -> PredictInput:
+    """An object of arrays, or nested lists, by name; or its JSON. `tensors` may be around them."""
+    given = (
+        _from_json(cell, 'named arrays in a text are JSON, such as {"x": [[0.1], [0.2]]}')
+        if isinstance(cell, str)
+        else cell
+    )
+    if isinstance(given, Mapping) and given.keys() == {"tensors"}:
+        given = given["tensors"]
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"an object of arrays by name is expected, not {_kind(cell)}")
+    return Tensors(given)
+
+
 def _content(cell: Any, name: str) -> str | bytes:
     if isinstance(cell, Mapping):  # as in a request, or as Hugging Face data sets store files
         cell = cell.get(name, cell.get("bytes"))
@@ -227,4 +249,5 @@ _READERS: Mapping[InputKind, Callable[[Any], PredictInput]] = {
     "wav": _sound,
     "png": _picture,
     "clip": _clip,
+    "tensors": _tensors,
 }

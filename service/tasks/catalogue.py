@@ -18,6 +18,7 @@ from service.tasks.seq2seq.video import Video
 from service.tasks.single_pass.classification import Classification
 from service.tasks.single_pass.forecasting import Forecasting
 from service.tasks.single_pass.tagging import Tagging
+from service.tasks.tensors.tensors import TensorsTask
 from service.tasks.transcription.transcription import Transcription
 
 AnyTask = PredictTask[Any, Any] | Generation
@@ -33,6 +34,7 @@ TASKS: dict[TaskName, type[AnyTask]] = {
     "transcription": Transcription,
     "parsing": Parsing,
     "video": Video,
+    "tensors": TensorsTask,
 }
 
 

@@ -82,7 +82,7 @@ def test_parameters_bound_the_search(served: TestClient) -> None:
         ([{"png": BLUE_BAR["png"][:80]}], "inputs.0.png", "damaged or cut short"),
         ({"png": ""}, "inputs.png", "at least 1 character"),
         ({"png": BLUE_BAR["png"], "wav": "x"}, "inputs", ""),
-        ({"gif": "R0lGODlh"}, "inputs", '"png", "clip" or "pictures"'),
+        ({"gif": "R0lGODlh"}, "inputs", '"png", "clip", "pictures" or "tensors"'),
         ("a cat", "inputs", "takes a picture"),
         ({"frames": [[1.0]]}, "inputs", "not frames of numbers"),
     ],

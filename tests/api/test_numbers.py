@@ -105,7 +105,7 @@ def sound_of(**form: Any) -> str:
         ("tiny-motion", [{"frames": [FRAME]}, {"frames": [[1.0]]}], "inputs.1.frames.0", "this model takes 3: x, y, z"),
         ("tiny-motion", {"frames": [FRAME] * (MAX_STEPS + 1)}, "inputs.frames", "at most 60"),
         ("tiny-motion", {"frames": [FRAME], "rate": 5}, "inputs.rate", "no such field"),
-        ("tiny-motion", {"frame": [FRAME]}, "inputs", '"frames", "wav", "png", "clip" or "pictures"'),
+        ("tiny-motion", {"frame": [FRAME]}, "inputs", '"frames", "wav", "png", "clip", "pictures" or "tensors"'),
         (
             "tiny-motion",
             {"frames": [FRAME, [1.0, -2e19, 2.0]]},

@@ -53,7 +53,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def signal_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models with audio, sensor, series and image inputs."""
+    """Models with audio, sensor, series, image and clip inputs."""
     return write_signal_models(tmp_path_factory.mktemp("signals") / "models")
 
 

@@ -204,6 +204,23 @@ def test_copied_words_are_underlined_and_point_to_where_they_stand(page: Page) -
     expect(answer.locator(".origin.is-lit")).to_have_text(["EECS"])
 
 
+def test_answers_of_a_model_with_a_grammar_are_said_to_be_constrained(page: Page) -> None:
+    """The page says in words that answers are constrained, of a model whose options hold a grammar, and of no other."""
+
+    def as_one_with_a_grammar(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["options"] = {**body["options"], "grammar": "start: WORD*"}
+        route.fulfill(response=answer, json=body)
+
+    open_model(page, "tiny-translator")
+    assert ask(page, "the cat sat").locator(".constrained").count() == 0
+    page.route(re.compile(r"/models/tiny-translator\?"), as_one_with_a_grammar)
+    page.reload()
+    open_model(page, "tiny-translator")
+    expect(ask(page, "the cat sat").locator(".constrained")).to_contain_text("the answer always parses")
+
+
 def test_a_task_that_the_page_does_not_know_is_asked_and_answered_in_json(page: Page) -> None:
     """A task that the page does not support is requested and answered as JSON."""
 

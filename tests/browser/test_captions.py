@@ -1,5 +1,5 @@
-"""Captions: choosing or pasting an image, its caption and attention; accessibility of answers about images, audio and
-series."""
+"""Captions: choosing or pasting an image, its caption and attention; accessibility of answers about images, clips,
+audio and series."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.bundle.load import load_bundle
 from tests.browser.conftest import watched_page
 from tests.browser.playground import answer_of, open_model
 from tests.browser.readable import PHONE, THEMES, Theme, contrast_of, nameless_roles, width_of
-from tests.browser.signal_models import CAPTIONER, FORECASTER, MOTION, SOUND
+from tests.browser.signal_models import CAPTIONER, FORECASTER, MOTION, SOUND, VIDEO
 from tests.live_server import LiveServer, live_server
 
 #: The input size of the tiny captioner.
@@ -144,7 +144,7 @@ def test_what_is_no_picture_is_said_at_the_field_and_the_next_one_is_taken(page:
     assert describe(page)[0] == picture(COLUMNS, ROWS)
 
 
-@pytest.fixture(scope="module", params=[SOUND, MOTION, FORECASTER, CAPTIONER])
+@pytest.fixture(scope="module", params=[SOUND, MOTION, FORECASTER, CAPTIONER, VIDEO])
 def answered_page(request: pytest.FixtureRequest, context: BrowserContext) -> Iterator[Page]:
     """A page with a model's answer and all details expanded."""
     for page in watched_page(context):

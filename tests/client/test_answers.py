@@ -12,7 +12,8 @@ from service.api.protocols.model_admin import ReloadAnswer, RolloutState
 from service.api.protocols.sessions import KeptSession
 from service.api.schemas import GenerateResponse, Health, ModelDetails, StageTimings, TextToken
 from service.api.streaming import messages
-from service.client import answers, model_answers, parameters
+from service.client import parameters
+from service.client.answers import models, predictions, texts
 from service.client.streaming import messages as streamed
 from service.inference.rollout.shadow_report import ShadowReport
 from service.tasks.catalogue import tasks_of_route
@@ -22,21 +23,21 @@ from service.tasks.generation.recorded_form import GenerationParameters, Token
 LEFT_OUT = {"watermark", "adapter_id", "grammar"}
 
 PAIRS: list[tuple[Any, Any]] = [
-    (GenerateResponse, answers.GenerateResponse),
-    (Token, answers.Token),
-    (TextToken, answers.TextToken),
-    (StageTimings, answers.StageTimings),
-    (Health, model_answers.Health),
-    (ModelDetails, model_answers.ModelDetails),
-    (KeptSession, model_answers.KeptSession),
-    (RolloutState, model_answers.RolloutState),
-    (ReloadAnswer, model_answers.ReloadAnswer),
-    (ShadowReport, model_answers.ShadowReport),
+    (GenerateResponse, texts.GenerateResponse),
+    (Token, texts.Token),
+    (TextToken, texts.TextToken),
+    (StageTimings, predictions.StageTimings),
+    (Health, models.Health),
+    (ModelDetails, models.ModelDetails),
+    (KeptSession, models.KeptSession),
+    (RolloutState, models.RolloutState),
+    (ReloadAnswer, models.ReloadAnswer),
+    (ShadowReport, models.ShadowReport),
     (messages.Started, streamed.StreamStarted),
     (messages.Final, streamed.StreamFinal),
     (messages.StreamedToken, streamed.StreamToken),
     (messages.StateHandedOut, streamed.StreamState),
-    *((task.answer_type, answers.PREDICTIONS[name]) for name, task in tasks_of_route("predict").items()),
+    *((task.answer_type, predictions.PREDICTIONS[name]) for name, task in tasks_of_route("predict").items()),
 ]
 
 
@@ -54,8 +55,8 @@ def test_every_field_of_an_answer_has_a_type(theirs: type[BaseModel], ours: type
     assert not set().union(*declared.values()) - known
 
 
-@pytest.mark.parametrize("kind", [answers.TokenEvent, streamed.StreamToken])
-def test_the_end_of_a_text_adds_nothing_to_it(kind: type[answers.TokenEvent | streamed.StreamToken]) -> None:
+@pytest.mark.parametrize("kind", [texts.TokenEvent, streamed.StreamToken])
+def test_the_end_of_a_text_adds_nothing_to_it(kind: type[texts.TokenEvent | streamed.StreamToken]) -> None:
     """Special tokens are told by their names, which are not part of the text."""
     told = {"index": 1, "number": 1, "token": {"id": 5, "text": "ab", "logprob": -1.0, "special": False}}
     assert kind.model_validate(told).text == "ab"
@@ -64,7 +65,7 @@ def test_the_end_of_a_text_adds_nothing_to_it(kind: type[answers.TokenEvent | st
 
 
 def test_every_task_has_predictions_of_a_type() -> None:
-    assert set(answers.PREDICTIONS) == set(tasks_of_route("predict"))
+    assert set(predictions.PREDICTIONS) == set(tasks_of_route("predict"))
 
 
 def test_every_parameter_is_a_keyword_argument() -> None:
@@ -75,7 +76,7 @@ def test_every_parameter_is_a_keyword_argument() -> None:
 
 
 def test_the_client_has_types_for_those_who_install_it() -> None:
-    assert (Path(answers.__file__).parent / "py.typed").is_file()
+    assert (Path(parameters.__file__).parent / "py.typed").is_file()
 
 
 def test_both_clients_have_the_same_methods() -> None:

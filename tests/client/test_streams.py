@@ -26,7 +26,7 @@ from service.client import (
     UnexpectedTask,
     UnknownModel,
 )
-from service.client.answers import Classification
+from service.client.answers.predictions import Classification
 from service.client.streaming import conversation
 from tests.client.conftest import Connect, words_of
 

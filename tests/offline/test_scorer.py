@@ -64,7 +64,7 @@ def test_tags_of_texts_and_of_words_are_the_services(client: TestClient, tiny_mo
 
 def test_trees_are_the_services(client: TestClient, tiny_models: Path) -> None:
     """Heads are numbers from 1, as in CoNLL-U, which is a column on request."""
-    usual = ["words", "tags", "scores", "heads", "relations", "head_scores", "features"]
+    usual = ["words", "tags", "scores", "heads", "relations", "head_scores", "features", "lemmas"]
     found = Scorer(tiny_models / "tiny-parser")({"text": TEXTS[:4]})
     assert list(found) == ["text", *usual, "error"]
     sentences = Scorer(tiny_models / "tiny-parser", output_columns=["conllu"])({"text": TEXTS[:4]})["conllu"]
@@ -72,6 +72,7 @@ def test_trees_are_the_services(client: TestClient, tiny_models: Path) -> None:
         heads = [0 if token["head"] is None else token["head"] + 1 for token in wanted["tokens"]]
         assert found["heads"][row] == heads
         assert found["relations"][row] == [token["relation"] for token in wanted["tokens"]]
+        assert found["lemmas"][row] == [token["lemma"] for token in wanted["tokens"]]
         assert sentences[row] == wanted["conllu"]
 
 

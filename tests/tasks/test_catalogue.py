@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from service.api.schemas import GenerateRequest, PredictResponse
-from service.bundle.task_options import OptionsOfTask, TaskName, TaskOptions
+from service.bundle.options_of_task import OptionsOfTask
+from service.bundle.task_options import TaskName, TaskOptions
 from service.tasks.catalogue import TASKS, tasks_of_route
 from service.tasks.core.predict_task import PredictTask
 

@@ -6,19 +6,19 @@ import random
 from pathlib import Path
 from typing import Any
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.pipeline.own_files import read_own_files
 
-TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
+TASKS: tuple[TrainedTask, ...] = ("tagging", "classification", "translation", "generation")
 NUM_TRAIN, NUM_DEV = 40, 8
 
 _TAGS = {"the": "DET", "a": "DET", "cat": "NOUN", "dog": "NOUN", "bird": "NOUN", "sees": "VERB", "hears": "VERB"}
 _GERMAN = {"the": "das", "a": "ein", "cat": "tier", "dog": "hund", "bird": "vogel", "sees": "sieht", "hears": "hört"}
 
 #: Sizes of networks that are trained in milliseconds.
-TINY: dict[TaskName, dict[str, Any]] = {
+TINY: dict[TrainedTask, dict[str, Any]] = {
     "tagging": {
         "network.hidden_size": 6,
         "network.word_size": 5,
@@ -47,20 +47,20 @@ TINY: dict[TaskName, dict[str, Any]] = {
 }
 
 
-def tiny_overrides(task: TaskName, **changes: Any) -> dict[str, Any]:
+def tiny_overrides(task: TrainedTask, **changes: Any) -> dict[str, Any]:
     """Dotted keys of a recipe; `changes` are keys of its [training] table."""
     training = {"epochs": 2, "batch_size": 8, "threads": 1, "learning_rate": 0.02, **changes}
     return TINY[task] | {f"training.{key}": value for key, value in training.items()}
 
 
-def tiny_recipe(task: TaskName, folder: Path, **changes: Any) -> Recipe:
+def tiny_recipe(task: TrainedTask, folder: Path, **changes: Any) -> Recipe:
     """A recipe on generated files, which are written into `folder`."""
     train, dev = write_files(task, folder)
     return own_recipe(task, f"tiny-{task}", str(train), str(dev), None, tiny_overrides(task, **changes))
 
 
 def own_recipe(
-    task: TaskName,
+    task: TrainedTask,
     name: str,
     train: str,
     dev: str = "",
@@ -71,12 +71,12 @@ def own_recipe(
     return read_own_files(task, name, train, dev, read, overrides).recipe
 
 
-def settings_of(task: TaskName, **changes: Any) -> list[str]:
+def settings_of(task: TrainedTask, **changes: Any) -> list[str]:
     """The same sizes as command-line options."""
     return [f"--set={key}={str(value).lower()}" for key, value in tiny_overrides(task, **changes).items()]
 
 
-def write_files(task: TaskName, folder: Path) -> tuple[Path, Path]:
+def write_files(task: TrainedTask, folder: Path) -> tuple[Path, Path]:
     """Write a train and a dev file, equal at every call."""
     suffix = {"tagging": "conllu", "classification": "csv", "translation": "tsv", "generation": "txt"}[task]
     folder.mkdir(parents=True, exist_ok=True)

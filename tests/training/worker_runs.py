@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import Recipe
@@ -27,10 +27,10 @@ from training.pipeline.shared_run import shared_run
 from training.preprocessing.batching import Order
 
 CPU = torch.device("cpu")
-SHARED_TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
+SHARED_TASKS: tuple[TrainedTask, ...] = ("tagging", "classification", "translation", "generation")
 
 
-def shared_recipe(task: TaskName, folder: Path, dropout: float = 0.0) -> Recipe:
+def shared_recipe(task: TrainedTask, folder: Path, dropout: float = 0.0) -> Recipe:
     """Three epochs without dropout, so that one process and several can be compared."""
     recipe = tiny_recipe(task, folder / f"data-{task}", epochs=3, trackers=[], ema_decay=0.5)
     still = {"dropout": dropout} | ({} if task == "generation" else {"word_dropout": 0.0})

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from service.bundle.manifest import VariantName
 from service.errors import UnrollError
+from training.cli.check_data import check_data
 from training.cli.experiment import experiment
 from training.cli.fine_tuning import (
     Files,
@@ -41,7 +41,8 @@ from training.cli.options import (
     read_options,
     say,
 )
-from training.cli.recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile
+from training.cli.parser_graphs import add_to_parser
+from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile
 from training.cli.running import (
     Attempt,
     Beginning,
@@ -81,6 +82,7 @@ Deterministic = Annotated[
 ]
 
 
+app.command("check-data")(check_data)
 app.command()(experiment)
 app.command("evaluate-keywords")(evaluate_keywords)
 app.command("find-lr")(find_lr)
@@ -212,10 +214,19 @@ def export(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
+    lemmas: Annotated[
+        bool, typer.Option("--lemmas", help="Add lemmas to the bundle of a parser that was published without them.")
+    ] = False,
+    segmenter: Annotated[
+        bool, typer.Option("--segmenter", help="Train the cutting of raw text for a parser's bundle; add it.")
+    ] = False,
     language_model: Annotated[
         Path | None,
         typer.Option(help="Run of a language model that a speech recogniser is published with, for beam search."),
     ] = None,
+    grammar: Annotated[
+        str, typer.Option(help="Give the bundle of a translation a grammar, by name or file, that answers parse by.")
+    ] = "",
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Export the best weights of a run as a bundle (graphs, tokenizer, examples, model card), verify and publish it.
@@ -228,16 +239,27 @@ def export(
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
 
+    Let a parser give the lemmas of its treebank, all else unchanged: unroll export --lemmas models/parse-en/1
+
+    Let it cut raw text into sentences and words, too: unroll export --segmenter models/parse-en/1
+
     A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
+
+    Let a translation write only what a grammar parses, weights unchanged: unroll export --grammar sql models/sql-en/1
     """
     asked: dict[VariantName, bool] = {"bf16": bf16, "int8": int8}
     wanted = [name for name, is_asked in asked.items() if is_asked]
     with friendly_errors():
         from service.bundle.load import MANIFEST_FILE
 
+        if grammar:
+            _add_grammar(bundle_at(source, models), grammar)
+            return
         bundle = source
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
+        elif lemmas or segmenter:
+            bundle = add_to_parser(bundle_at(source, models), lemmas, segmenter)
         elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run
@@ -330,38 +352,6 @@ def _shown(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-@app.command("check-data")
-def check_data(
-    task: Annotated[str, typer.Argument(help=f"One of {', '.join(TASKS)}.")],
-    train_file: Annotated[str, typer.Option("--train", help="Training file, folder, or a.en,a.de.")],
-    dev_file: Annotated[str | None, typer.Option("--dev", help="Dev file.")] = None,
-    test_file: Annotated[str | None, typer.Option("--test", help="Test file.")] = None,
-    file_format: FormatOption = None,
-    columns: ColumnOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check labelled files before training: faults by line, label balance, lengths, duplicates, leaks between splits.
-
-    unroll check-data tagging --train a.conllu --dev b.conllu
-    """
-    known = {name: name for name in TASKS}
-    with friendly_errors():
-        from training.config.recipe import nearest_task
-        from training.data import check as checking
-
-        if task not in known:
-            near = nearest_task(task)
-            hint = f"; did you mean {near}?" if near else ";"
-            raise UnrollError(f"unknown task {task!r}{hint} choose one of {', '.join(TASKS)}")
-        read = read_options(file_format, columns)
-        report = checking.run(known[task], train_file, dev_file, test_file, read)
-        if as_json:
-            typer.echo(report.model_dump_json(indent=2))
-        else:
-            checking.render(report, Console())
-        raise typer.Exit(report.exit_code)
-
-
 def _dry_run(choice: Attempt, device: str) -> None:
     """Print the recipe to stdout, and what a run of it needs to stderr."""
     from training.pipeline.dry_run import dry_run
@@ -380,6 +370,18 @@ def _add_hidden_state(bundle: Path) -> Path:
     published = add_hidden_state(bundle)
     typer.echo(f"{published} gives its hidden state; every other output is unchanged")
     return published
+
+
+def _add_grammar(bundle: Path, name_or_path: str) -> None:
+    from training.config.grammar import read_grammar
+    from training.publish.grammar import add_grammar
+
+    say(f"{bundle}: adding the grammar, then scoring and verifying ...")
+    added = add_grammar(bundle, read_grammar(name_or_path), say)
+    typer.echo(
+        f"{added.path} answers what its grammar parses; its weights are unchanged, and {added.num_changed} of its "
+        f"{added.num_examples} recorded answers changed"
+    )
 
 
 def _add_variant(bundle: Path, name: VariantName) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from training.cli.options import parse_settings
 from training.data.formats.options import ReadOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from training.config.recipe import Recipe
     from training.data.records import Record
 
-TASKS: tuple[TaskName, ...] = get_args(TaskName)
+TASKS: tuple[TrainedTask, ...] = get_args(TrainedTask)
 
 RecipeArgument = Annotated[
     str,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.config.recipe import ConfigFault, DataConfig, Recipe, parse_recipe
 from training.data.read import split_paths
 
@@ -18,7 +18,7 @@ class DefaultsTask(Protocol):
     """The part of a task that default recipes need."""
 
     @property
-    def name(self) -> TaskName:
+    def name(self) -> TrainedTask:
         """The task as recipes spell it."""
 
     def defaults(self, records: Sequence[Any]) -> dict[str, Any]:

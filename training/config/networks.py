@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.bundle.task_options import Quantiles
+from training.config.grammar import GrammarText
 
 #: `gru` applies the reset gate after the recurrent product, as torch and cuDNN do; `gru_before` before it (Cho et al.
 #: 2014).
@@ -181,10 +182,13 @@ class TranslatorConfig(NetworkTable):
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
     tokens_beyond_source: int = Field(default=20, ge=1, le=MAX_STEPS, description="new tokens: twice the source + this")
+    grammar: GrammarText = Field(default="", description="what answers parse by: a shipped grammar, or a lark file")
 
     def check_recipe(self, unit: str, max_input_tokens: int) -> None:
         if self.copying and unit != "word":
             raise ValueError('network.copying needs tokenizer.unit "word": what is copied are whole words and marks')
+        if self.grammar and unit != "word":
+            raise ValueError('network.grammar needs tokenizer.unit "word": its terminals are whole words and marks')
 
     @model_validator(mode="after")
     def _copying_fits(self) -> TranslatorConfig:

@@ -25,6 +25,7 @@ class ParserConfig(WordReaderTable):
         default=2, ge=1, description="labels that tell heads, seen more rarely in train, are left out; labels"
     )
     features: bool = Field(default=True, description="also predict morphological features, where the data has them")
+    lemmas: bool = Field(default=False, description="also give lemmas, by a table of train and by the ends of words")
     dropout: float = Field(default=0.4, ge=0, lt=1)
     word_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of words replaced by the unknown token")
     tag_loss_weight: float = Field(default=0.5, ge=0, description="of parts of speech; heads and relations have 1")

@@ -15,9 +15,10 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
+from training.config.grammar import FOLDER
 from training.config.network_tables import NetworkConfig
 from training.config.networks import NetworkTable, Strict
 from training.config.pictures import PictureConfig
@@ -34,7 +35,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST: Final = 2**31 - 1
 LARGEST_SEED: Final = 2**63 - 1
 #: Other words for the tasks, and how many first letters tell them apart.
-_OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
+_OTHER_WORDS: Final[dict[TrainedTask, tuple[str, ...]]] = {
     "tagging": ("ner", "pos", "chunking", "slots", "token-classification", "sequence-labelling"),
     "classification": ("text-classification", "sentiment", "intent", "audio-classification"),
     "translation": ("seq2seq", "mt"),
@@ -166,7 +167,7 @@ class Recipe(Strict):
 
     name: str = Field(pattern=NAME_PATTERN)
     version: str = Field(default="1", pattern=VERSION_PATTERN)
-    task: TaskName
+    task: TrainedTask
     description: str = ""
     language: str = ""
     licence: str = ""
@@ -228,7 +229,7 @@ def find_recipe(name_or_path: str) -> Path:
     names = sorted(file.stem for file in RECIPES.glob("*.toml"))
     near = _nearest(name_or_path, names)
     hint = f"; did you mean {near}?" if near else "."
-    tasks = ", ".join(get_args(TaskName))
+    tasks = ", ".join(get_args(TrainedTask))
     raise ConfigFault(
         f"no recipe {name_or_path!r}{hint} For your own files give a task ({tasks}) with --train; "
         f"recipes are {', '.join(names)}; or give a .toml file"
@@ -242,7 +243,7 @@ def nearest_task(word: str) -> str:
 
 def _nearest(word: str, recipes: Sequence[str]) -> str:
     """The task or the recipe that a word may mean."""
-    tasks: tuple[TaskName, ...] = get_args(TaskName)
+    tasks: tuple[TrainedTask, ...] = get_args(TrainedTask)
     asked = word.casefold()
     meant = next((task for task, words in _OTHER_WORDS.items() if asked in words), "")
     close = next(iter(difflib.get_close_matches(asked, [*tasks, *recipes], n=1)), "")
@@ -255,18 +256,20 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigFault(f"{path}: not TOML: {error}") from error
-    return parse_recipe(values, str(path), overrides)
+    return parse_recipe(values, str(path), overrides, path.parent)
 
 
-def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Check the values of a recipe. Raises ConfigFault naming each wrong key."""
+def parse_recipe(
+    values: dict[str, Any], where: str, overrides: dict[str, Any] | None = None, folder: Path = Path()
+) -> Recipe:
+    """Check the values of a recipe; a grammar's path is relative to `folder`. Raises ConfigFault for each wrong key."""
     for key, value in (overrides or {}).items():
         _set_dotted(values, key, value)
     large = oversized({key: value for key, value in values.items() if key != "seed"}, LARGEST)
     if large:
         raise ConfigFault(f"{where}: {large} must be between {-LARGEST:,} and {LARGEST:,}")
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(values, context={FOLDER: folder})
     except ValidationError as error:
         faults = [in_words(fault, Recipe) for fault in error.errors()]
         raise ConfigFault(f"{where}: " + "; ".join(faults)) from error

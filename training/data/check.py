@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.channels import channel_profiles, render_channels
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions
@@ -71,7 +71,7 @@ class DataReport(BaseModel):
 
 
 def run(
-    task: TaskName,
+    task: TrainedTask,
     train: str,
     dev: str | None = None,
     test: str | None = None,
@@ -97,7 +97,7 @@ def run(
     )
 
 
-def _read(task: TaskName, path: str, options: ReadOptions | None, report: Report) -> list[Located]:
+def _read(task: TrainedTask, path: str, options: ReadOptions | None, report: Report) -> list[Located]:
     try:
         return read_located(task, path, options, report)
     except DataFault as fault:  # the rest of the file cannot be read

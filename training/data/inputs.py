@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import InvalidInput, UnrollError
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.inputs.sound_file import read_sound
@@ -64,7 +64,7 @@ _TABLE_SUFFIXES: Mapping[str, Format] = {
 
 
 def read_inputs(
-    path: Path, task: TaskName, model: Mapping[str, Any], read: Mapping[str, Any], columns: Sequence[str]
+    path: Path, task: TrainedTask, model: Mapping[str, Any], read: Mapping[str, Any], columns: Sequence[str]
 ) -> list[Input]:
     """The inputs in a file or folder, in its order.
 
@@ -95,7 +95,7 @@ def _known(read: Mapping[str, Any]) -> dict[str, Any]:
 class _Wanted:
     """What the model takes: its task, and the names of features or channels; `asked` are the user's own options."""
 
-    def __init__(self, task: TaskName, model: Mapping[str, Any], asked: Sequence[str]) -> None:
+    def __init__(self, task: TrainedTask, model: Mapping[str, Any], asked: Sequence[str]) -> None:
         self.task = task
         self.asked = asked
         signal = model.get("signal") or {}
@@ -103,7 +103,7 @@ class _Wanted:
         self.look_back = int(model.get("look_back") or 0)
 
 
-def _table_format(path: Path, task: TaskName, options: ReadOptions) -> Format | None:
+def _table_format(path: Path, task: TrainedTask, options: ReadOptions) -> Format | None:
     """The format of a table; None for a text with one input a line."""
     if options.format is not None:
         return options.format if options.format in _TABLES else None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.foreign_files import is_web_page
 from training.data.formats.lines import read_head, read_text
@@ -54,14 +54,14 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
 }
 
 #: Tasks that read sounds and frames, which more than a name or a first line tells.
-_SIGNAL_FORMATS: dict[TaskName, Callable[[Path], Format | None]] = {
+_SIGNAL_FORMATS: dict[TrainedTask, Callable[[Path], Format | None]] = {
     "classification": signal_format,
     "transcription": speech_format,
 }
 
 _FOLDERS: tuple[Format, ...] = ("slots", "transcripts", "kaldi")
 #: Tasks with one reader for all formats.
-_ONE_READER: dict[TaskName, Callable[[Path, Format, ReadOptions, Report], list[Located]]] = {
+_ONE_READER: dict[TrainedTask, Callable[[Path, Format, ReadOptions, Report], list[Located]]] = {
     "captioning": read_pictures,
     "transcription": read_speech,
     "forecasting": read_series,
@@ -75,7 +75,7 @@ def read_passages(path: str | Path, options: ReadOptions | None = None) -> list[
     return [record for record in read_records("generation", path, options) if isinstance(record, Passage)]
 
 
-def read_records(task: TaskName, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
+def read_records(task: TrainedTask, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
     """Read all records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
 
     What was understood of the file, and warnings, are logged by `training.data`.
@@ -102,7 +102,7 @@ def log_report(report: Report) -> None:
 
 
 def read_located(
-    task: TaskName, path: str | Path, options: ReadOptions | None = None, report: Report | None = None
+    task: TrainedTask, path: str | Path, options: ReadOptions | None = None, report: Report | None = None
 ) -> list[Located]:
     """Like `read_records`, with the line of each record. A tolerant report collects faults instead of raising them."""
     options, report = options or ReadOptions(), report or Report()
@@ -140,7 +140,7 @@ def split_paths(path: str | Path, options: ReadOptions | None = None) -> tuple[P
     return by_language if len(by_language) == 2 and any(part.is_file() for part in by_language) else (Path(path),)
 
 
-def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions | None = None) -> Format:
+def detect_format(task: TrainedTask, paths: tuple[Path, ...], options: ReadOptions | None = None) -> Format:
     """Detect the format: by kind of path, then by content where that is clear, then by file name.
 
     Raises:
@@ -190,7 +190,7 @@ def _tagging_format(head: list[str], by_name: Format | None, options: ReadOption
     return "conllu" if by_name == "conllu" and (has_its_width or not words) else "columns"
 
 
-def _format_of_content(task: TaskName, path: Path, head: list[str]) -> Format:
+def _format_of_content(task: TrainedTask, path: Path, head: list[str]) -> Format:
     first = next((line for line in head if line.strip()), "")
     known = _named_layout(first)
     if known:
@@ -224,7 +224,7 @@ def _is_conllu_word(line: str) -> bool:
     return len(cells) == NUM_COLUMNS and cells[0].isdecimal()
 
 
-def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) -> None:
+def _check_format(task: TrainedTask, file_format: Format, paths: tuple[Path, ...]) -> None:
     if file_format not in FORMATS_OF_TASK[task]:
         names = ", ".join(FORMATS_OF_TASK[task])
         raise DataFault(paths[0], None, f"{task} cannot be read from {file_format}", f"its formats are {names}")
@@ -238,7 +238,7 @@ def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) 
 
 
 def _read(
-    task: TaskName, file_format: Format, paths: tuple[Path, ...], options: ReadOptions, report: Report
+    task: TrainedTask, file_format: Format, paths: tuple[Path, ...], options: ReadOptions, report: Report
 ) -> list[Located]:
     path = paths[0]
     match task, file_format:

@@ -33,10 +33,33 @@ class TaggedSentence(NamedTuple):
         return (text_key(" ".join(self.words)),)
 
 
+class SurfaceToken(NamedTuple):
+    """A token of a text, `text[start:end]`, and the number of words that it is: several for a multiword token."""
+
+    start: int
+    end: int
+    num_words: int
+
+
+class Surface(NamedTuple):
+    """A sentence as it stands in its text; offsets are in code points.
+
+    `starts_paragraph`: whether a paragraph or document begins with it. `is_joined`: whether the next sentence of the
+    paragraph follows without a blank.
+    """
+
+    text: str
+    tokens: tuple[SurfaceToken, ...]
+    starts_paragraph: bool = False
+    is_joined: bool = False
+
+
 class ParsedSentence(NamedTuple):
-    """Words with a part of speech, a head, a relation to it, and morphological features each.
+    """Words with a part of speech, a head, a relation to it, morphological features and a lemma each.
 
     `heads` are numbers of words from 1, and 0 for the root; `feats` are as CoNLL-U writes them, `_` for none.
+    `lemmas` are `_` where none is known, and empty where nobody has looked. `surface` is None where the file does not
+    give the text.
     """
 
     words: Words
@@ -44,6 +67,8 @@ class ParsedSentence(NamedTuple):
     heads: tuple[int, ...]
     relations: tuple[str, ...]
     feats: tuple[str, ...]
+    lemmas: tuple[str, ...] = ()
+    surface: Surface | None = None
 
     @property
     def keys(self) -> Words:

@@ -70,7 +70,7 @@ def evaluate_bundle(
 
 def _read(task: EvaluationTask[Any], bundle: Bundle, data_path: str | Path, options: ReadOptions) -> list[Record]:
     """The records of a file, read as those of training were; as the file itself suggests where that fails."""
-    name, wanted = bundle.manifest.task, task.read_options(bundle, options)
+    name, wanted = task.name, task.read_options(bundle, options)
     remembered = _remembered(bundle, wanted)
     if remembered == wanted:
         return read_records(name, data_path, wanted)

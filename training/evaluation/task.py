@@ -10,11 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import TaskName, TaskOptions
+from service.bundle.task_options import TaskOptions, TrainedTask
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array, Runner
 from training.config.networks import NetworkTable
@@ -62,13 +62,22 @@ class Question:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+class OwnBaseline(NamedTuple):
+    """What a measure is compared with instead of a cheap method: another measure of the same model, and its name."""
+
+    measure: str
+    name: str
+
+
 class EvaluationTask(ABC, Generic[RecordT]):
     """The half of a task that needs no torch: its records, its measures and its texts."""
 
-    name: TaskName
+    name: TrainedTask
     card: CardTexts
     #: Measures of `score` that go into the manifest, best known first.
     reported: tuple[str, ...]
+    #: Of measures that tell of the service's way to answer rather than of the weights.
+    own_baselines: ClassVar[Mapping[str, OwnBaseline]] = {}
     #: Measures scored after each epoch; the first one present chooses the best epoch. Without any, the loss does.
     dev_measures: tuple[str, ...] = ()
     #: Measures that accept or refuse a variant; the first one present decides.
@@ -151,6 +160,8 @@ class TrainingTask(EvaluationTask[RecordT]):
     word_embedding: WordEmbedding | None = None
     #: Whether the network of a bundle can be built again from its recipe, tokenizers and labels, to learn further.
     fine_tunes: bool = False
+    #: Label sets of the vocabulary that fine-tuning leaves as they are.
+    kept_label_sets: frozenset[str] = frozenset()
 
     @abstractmethod
     def fit_vocabulary(

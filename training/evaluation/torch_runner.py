@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,6 +21,11 @@ class TorchRunner:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._graphs = network.graphs()
+
+    @property
+    def graphs(self) -> Set[str]:
+        """The names of the network's graphs."""
+        return self._graphs.keys()
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph once: inputs by name in, outputs by name out."""

@@ -268,3 +268,27 @@ def build_optimizer(network: Network, config: TrainingConfig) -> torch.optim.Opt
         return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, rate, betas=(0.9, config.beta2), weight_decay=decay)
+
+
+def fit_small(network: Network, data: TrainingSet, config: TrainingConfig, say: Callable[[str], None]) -> None:
+    """Train a network in one go, without a run folder and dev scores; the weights are those of the last update.
+
+    Batches whose gradient is not finite are left out. Early stopping, averages and checkpoints of the configuration are
+    not used. `say` gets the mean loss of each epoch.
+    """
+    network.train()
+    optimizer = build_optimizer(network, config)
+    total, step = config.epochs * len(data.epoch(0)), 0
+    for epoch in range(config.epochs):
+        losses = []
+        for indices in data.epoch(epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step, total, 1.0)
+            step += 1
+            gradient = find_gradient(network, data.batch(indices), (), config, ALONE)
+            if gradient.is_usable:
+                optimizer.step()
+                losses.append(gradient.loss)
+        mean = float(torch.tensor(losses).mean()) if losses else float("nan")
+        say(f"epoch {epoch + 1} of {config.epochs}: loss {mean:.4f}")
+    network.eval()

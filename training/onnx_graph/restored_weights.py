@@ -84,11 +84,13 @@ def _weights(network: Network) -> dict[str, torch.Tensor]:
 
 def _placed(network: Network, bundle: Bundle) -> Iterator[_Placed]:
     """Every tensor of the bundle's graphs that holds weights."""
-    stored = {name: onnx.load(bundle.graph_path(name)).graph for name in bundle.manifest.graphs}
+    # A bundle may have graphs of further networks, which were added to it later.
+    names = [name for name in bundle.manifest.graphs if name in network.graphs()]
+    stored = {name: onnx.load(bundle.graph_path(name)).graph for name in names}
     half = any(tensor.data_type == TensorProto.FLOAT16 for graph in stored.values() for tensor in graph.initializer)
     first, second = (network_graphs(_numbered(network, digit), half, _NumberedGraph) for digit in (0, 1))
     if first.keys() != stored.keys():
-        raise CannotRestore(f"{bundle.path}: its graphs are {', '.join(stored)}, the network's {', '.join(first)}")
+        raise CannotRestore(f"{bundle.path} lacks graphs of its network: {', '.join(first.keys() - stored.keys())}")
     for name, graph in stored.items():
         try:
             yield from _placed_in(graph, first[name].model().graph, second[name].model().graph)

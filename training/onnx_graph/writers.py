@@ -11,6 +11,7 @@ from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 from training.networks.parsing.parser import Parser
+from training.networks.parsing.segmenter import SEGMENTER, Segmenter
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.transcriber import Transcriber
@@ -23,6 +24,7 @@ from training.onnx_graph.forecaster import write_forecaster
 from training.onnx_graph.language_model import write_prompt, write_step
 from training.onnx_graph.parser import write_parser, write_relations
 from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.segmenter import write_segmenter
 from training.onnx_graph.signal_classifier import write_signal_classifier
 from training.onnx_graph.tagger import write_tagger
 from training.onnx_graph.transcriber import write_transcriber
@@ -43,6 +45,7 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     Transcriber: {"encoder": write_transcriber},
     Transducer: {"encoder": write_transducer_encoder, "predictor": write_predictor, "joint": write_joint},
     Parser: {"parser": write_parser, "relations": write_relations},
+    Segmenter: {SEGMENTER: write_segmenter},
     LanguageModel: {"prompt": write_prompt, "step": write_step},
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.config.defaults import check_name, default_recipe
 from training.config.recipe import DataConfig, Recipe
 from training.data.formats.options import ReadOptions
@@ -21,7 +21,7 @@ class OwnFiles(NamedTuple):
 
 
 def read_own_files(
-    task: TaskName,
+    task: TrainedTask,
     name: str,
     train: str,
     dev: str = "",

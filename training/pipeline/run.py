@@ -342,18 +342,15 @@ def score_bundle(bundle_path: Path, run: Run, say: Say, only_if_better: bool = F
     baseline = strongest(baselines, deciding)
     crude = [other for other in baselines if other is not baseline]
     reported = []
-    for name in task.reported:
-        if name not in scores:
-            continue
-        cheap = baseline.measures.get(name)
+    for name in filter(scores.__contains__, task.reported):
+        own = task.own_baselines.get(name)
+        cheap, rival = (scores.get(own.measure), own.name) if own else (baseline.measures.get(name), baseline.name)
         cruder = ", ".join(f"{other.name} {other.measures[name]:.4g}" for other in crude if name in other.measures)
         interval = task.interval(name, predictions)
         signature = str(scores.get(f"{name}_signature", cruder))
         detail = "; ".join(filter(None, (in_words(interval) if interval else "", signature)))
-        reported.append(
-            Score(measure=name, value=scores[name], baseline=cheap, baseline_name=baseline.name, detail=detail)
-        )
-        beside = f" ({baseline.name}: {cheap:.4g}{', ' * bool(cruder)}{cruder})" if cheap is not None else ""
+        reported.append(Score(measure=name, value=scores[name], baseline=cheap, baseline_name=rival, detail=detail))
+        beside = f" ({rival}: {cheap:.4g}{', ' * bool(cruder)}{cruder})" if cheap is not None else ""
         spread = f" [{in_words(interval)}]" if interval else ""
         say(f"dev {name} {scores[name]:.4g}{spread}{beside}")
     if deciding:

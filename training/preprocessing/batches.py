@@ -69,6 +69,20 @@ class ParsingBatch(Batch):
 
 
 @dataclass(frozen=True)
+class SegmentationBatch(Batch):
+    """`characters` of windows of a text and their `classes` `[batch, time]`, `NO_LABEL` for padding; `lengths`."""
+
+    characters: Tensor
+    lengths: Tensor
+    classes: Tensor
+
+    @property
+    def num_terms(self) -> int:
+        """One per character."""
+        return int(self.lengths.sum())
+
+
+@dataclass(frozen=True)
 class ClassificationBatch(Batch):
     """`tokens` is `[batch, time]`, `characters` `[batch, time, chars]`; `lengths` and `labels` are `[batch]`.
 

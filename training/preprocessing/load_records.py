@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from service.bundle.manifest import DataSource
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
 from training.data.digests import dev_rows_digest, file_digests
@@ -41,7 +41,7 @@ class LoadedTask(Protocol):
     """The part of a task that loading needs."""
 
     @property
-    def name(self) -> TaskName:
+    def name(self) -> TrainedTask:
         """The task as recipes and manifests spell it."""
 
     @property

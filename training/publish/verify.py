@@ -123,7 +123,8 @@ def verify_bundle(
 ) -> ParityReport:
     """Run every check on a bundle folder, on the CPU provider.
 
-    `network` is the network that was exported; without it, only the examples are compared with torch. A bundle with
+    `network` is the network that was exported, or one whose graphs were added to the bundle, which alone are then
+    compared; without it, only the examples are compared with torch. A bundle with
     half-precision weights is compared with the network rounded to half precision.
 
     Raises:
@@ -184,7 +185,8 @@ def _check_graphs(report: ParityReport, opened: _Opened) -> None:
 
 def _check_against_torch(report: ParityReport, opened: _Opened, network: Network) -> None:
     torch_runner = TorchRunner(network)
-    for graph, spec in opened.bundle.manifest.graphs.items():
+    specs = opened.bundle.manifest.graphs
+    for graph, spec in ((name, specs[name]) for name in specs if name in torch_runner.graphs):
         for feeds in opened.inputs.all_sizes(spec):
             expected, actual = torch_runner.run(graph, feeds), run_with_hidden(opened.runner, graph, feeds)
             for row in _rows(graph, spec, feeds, opened.inputs.values_per_step):

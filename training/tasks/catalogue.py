@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.config.recipe import Recipe
 from training.data.records import LabelledSignal, Record
 from training.evaluation.task import TrainingTask
@@ -20,7 +20,7 @@ from training.tasks.transcription import TranscriptionTask
 from training.tasks.translation import TranslationTask
 from training.tasks.video import VideoTask
 
-TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
+TASKS: Final[dict[TrainedTask, TrainingTask[Any]]] = {
     "tagging": TaggingTask(),
     "classification": ClassificationTask(),
     "translation": TranslationTask(),
@@ -41,6 +41,6 @@ def training_task(recipe: Recipe) -> TrainingTask[Any]:
     return SIGNALS if is_of_signals else TASKS[recipe.task]
 
 
-def task_for(name: TaskName, records: Sequence[Record]) -> TrainingTask[Any]:
+def task_for(name: TrainedTask, records: Sequence[Record]) -> TrainingTask[Any]:
     """The task of this name that these records are for."""
     return SIGNALS if records and isinstance(records[0], LabelledSignal) else TASKS[name]

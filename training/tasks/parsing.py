@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from service.bundle.load import Bundle
 from service.bundle.padding import pad_ids, pad_nested_ids
-from service.bundle.task_options import ParsingOptions, TaskOptions
+from service.bundle.task_options import LemmatizerOptions, ParsingOptions, TaskOptions
 from service.tasks.core.task import Runner
 from service.tasks.parsing.head_encoding import ROOT, encode_heads
 from training.config.parser import ParserConfig
@@ -21,21 +21,32 @@ from training.networks.network import Network
 from training.networks.parsing.parser import Parser, ParserSizes
 from training.preprocessing.batches import NO_LABEL, ParsingBatch
 from training.preprocessing.batching import Bucketed, Order, ids_tensor, lengths_tensor
+from training.preprocessing.parsing.lemma_types import (
+    count_lemmas,
+    has_lemmas,
+    lemma_table,
+    require_lemmas,
+    table_lines,
+    table_of,
+)
 from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_words, vector_rows
 from training.preprocessing.word_vectors import WordVectors
 from training.tasks.examples import beside, example_questions, sample_lines
 
 #: The sets of labels in a vocabulary beside the parts of speech.
 RELATIONS, FEATURES, OFFSETS = "relations", "features", "offsets"
+#: The lines of the table of lemmas stand beside them.
+LEMMAS: Final = "lemmas"
 #: With fewer sentences than this, features of all words are too rare to be learned as one label each.
 _FEW: Final = 500
 
 
 class ParsingTask(ParsingEvaluation, TrainingTask[ParsedSentence]):
-    """Words and their characters in; a tree, parts of speech and features out."""
+    """Words and their characters in; a tree, parts of speech, features and lemmas out."""
 
     word_embedding = WordEmbedding("words", "word_embedding", "network.word_size")
     fine_tunes = True
+    kept_label_sets = frozenset({LEMMAS})
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[ParsedSentence], vectors: WordVectors | None = None
@@ -44,7 +55,8 @@ class ParsingTask(ParsingEvaluation, TrainingTask[ParsedSentence]):
 
     def label_sets_of(self, options: TaskOptions) -> Mapping[str, tuple[str, ...]]:
         options = options_as(options, ParsingOptions)
-        sets = {RELATIONS: options.relations, FEATURES: options.features, OFFSETS: options.offsets}
+        lemmas = table_lines(options.lemmatizer.table) if options.lemmatizer else ()
+        sets = {RELATIONS: options.relations, FEATURES: options.features, OFFSETS: options.offsets, LEMMAS: lemmas}
         return {name: labels for name, labels in sets.items() if labels}
 
     def character_models(self, recipe: Recipe) -> tuple[str, ...]:
@@ -75,6 +87,7 @@ class ParsingTask(ParsingEvaluation, TrainingTask[ParsedSentence]):
             offsets=vocabulary.label_sets.get(OFFSETS, ()),
             features=vocabulary.label_sets.get(FEATURES, ()),
             max_word_characters=config.max_word_characters,
+            lemmatizer=LemmatizerOptions(table=table_of(vocabulary.label_sets[LEMMAS])) if config.lemmas else None,
         )
 
     def samples(
@@ -87,8 +100,8 @@ class ParsingTask(ParsingEvaluation, TrainingTask[ParsedSentence]):
         return example_questions(recipe, records, lambda record: list(record.words[:limit]))
 
     def defaults(self, records: Sequence[ParsedSentence]) -> dict[str, Any]:
-        """A biaffine parser; with features where the data has them, and is large enough."""
-        network = {"hidden_size": 200, "layers": 2, "features": len(records) >= _FEW}
+        """A biaffine parser; with features where the data has them, and is large enough; with lemmas if it has them."""
+        network = {"hidden_size": 200, "layers": 2, "features": len(records) >= _FEW, "lemmas": has_lemmas(records)}
         training = {"epochs": 20, "patience": 5, "batch_size": 32, "ema_decay": 0.99, "beta2": 0.9}
         return {"network": network, "training": training}
 
@@ -152,6 +165,9 @@ def parsing_vocabulary(
         sets[FEATURES] = features
     if network.decoder == "labels":
         sets[OFFSETS] = _frequent_offsets(sentences, network.min_offset_count)
+    if network.lemmas:
+        require_lemmas(sentences)
+        sets[LEMMAS] = table_lines(lemma_table(count_lemmas(sentences)))
     tokenizers = {"words": words, "characters": characters}
     return Vocabulary(tokenizers, labels, vector_rows(words, vectors), label_sets=sets)
 

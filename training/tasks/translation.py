@@ -11,6 +11,8 @@ from service.bundle.task_options import TranslationOptions
 from service.bundle.tokenizer import BOS, EOS, UNK, TextTokenizer
 from service.tasks.core.task import Runner
 from service.tasks.seq2seq.copying import extended_ids, readable_ids
+from service.tasks.seq2seq.grammar.parse_table import GrammarError
+from service.tasks.seq2seq.grammar.word_grammar import WordGrammar
 from training.config.networks import TranslatorConfig
 from training.config.recipe import ConfigFault, Recipe, TokenizerConfig
 from training.data.records import SentencePair
@@ -35,7 +37,12 @@ class TranslationTask(TranslationEvaluation, TrainingTask[SentencePair]):
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[SentencePair], vectors: WordVectors | None = None
     ) -> Vocabulary:
-        return translation_vocabulary(recipe.tokenizer, records, vectors)
+        vocabulary, config = (
+            translation_vocabulary(recipe.tokenizer, records, vectors),
+            recipe.network_as(TranslatorConfig),
+        )
+        check_grammar(config.grammar, vocabulary, config.copying, recipe.limits.max_new_tokens)
+        return vocabulary
 
     def training_set(
         self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[SentencePair], *, is_dev: bool = False
@@ -59,6 +66,7 @@ class TranslationTask(TranslationEvaluation, TrainingTask[SentencePair]):
             length_penalty=config.length_penalty,
             tokens_beyond_source=config.tokens_beyond_source,
             copying=config.copying,
+            grammar=config.grammar,
         )
 
     def samples(
@@ -76,6 +84,15 @@ class TranslationTask(TranslationEvaluation, TrainingTask[SentencePair]):
             "training": {"epochs": 15, "patience": 3, "batch_size": 64, "warmup_steps": 200, "evaluate_records": 300},
             "limits": {"max_input_tokens": 256},
         }
+
+
+def check_grammar(grammar: str, vocabulary: Vocabulary, copying: bool, max_new_tokens: int) -> None:
+    """Raises ConfigFault if the words of train cannot write what a grammar parses; an empty one is none."""
+    try:
+        if grammar:
+            WordGrammar(grammar, vocabulary.tokenizers["target"], copying, max_new_tokens)
+    except GrammarError as error:
+        raise ConfigFault(f"network.grammar: {error}") from error
 
 
 class TranslationSet(Bucketed):

@@ -13,7 +13,7 @@ PROCESS = f'job="unroll",{INSTANCES}'
 
 #: Outcomes that count as failures of the service. Client errors and cancelled requests do not.
 FAILURES = "internal|inference_failed|generation|not_ready|overloaded|deadline_exceeded"
-PREDICT_TASKS = "tagging|classification|translation|forecasting|captioning|transcription|parsing|video"
+PREDICT_TASKS = "tagging|classification|translation|forecasting|captioning|transcription|parsing|video|tensors"
 
 QUANTILES = (0.5, 0.95, 0.99)
 

@@ -25,8 +25,12 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         "value": {"model": "ner-en", "inputs": [["Ada", "Lovelace", "lived", "in", "London", "."]]},
     },
     "parse": {
-        "summary": "Parse a sentence into a dependency tree, as CoNLL-U too",
-        "value": {"model": "parse-en", "inputs": "The cat sat on a mat.", "parameters": {"conllu": True}},
+        "summary": "Cut a text into sentences, and parse each into a dependency tree, as CoNLL-U too",
+        "value": {
+            "model": "parse-en",
+            "inputs": "The cat sat on a mat. It purrs.",
+            "parameters": {"conllu": True},
+        },
     },
     "translate": {
         "summary": "Translate, with attention weights",
@@ -42,6 +46,15 @@ PREDICT_EXAMPLES: dict[str, Example] = {
             "model": "activity",
             "inputs": {"frames": [[1.01, -0.12, 0.09, 0.03, -0.01, 0.02], [1.02, -0.13, 0.1, 0.02, 0.0, 0.01]]},
             "parameters": {"top_k": 3},
+        },
+    },
+    "arrays": {
+        "summary": "Run a model of named arrays, such as an imported one, and return one of its outputs",
+        "description": "`GET /models/{name}` lists the inputs and outputs with their shapes.",
+        "value": {
+            "model": "torque",
+            "inputs": {"tensors": {"x": [[0.1, 0.0, 9.8], [0.2, 0.0, 9.7]]}},
+            "parameters": {"outputs": ["y"]},
         },
     },
     "sound": {

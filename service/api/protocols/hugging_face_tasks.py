@@ -42,6 +42,7 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.task import Parameters
 from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of
+from service.tasks.tensors.tensors import TensorsParameters
 from service.tasks.transcription.segments import Segment, segments_of, timed_words
 
 #: A member of a JSON object, which a text that holds these characters is not: its quotes are escaped.
@@ -138,7 +139,7 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     | image to text | `[{"generated_text"}]` |
     | automatic speech recognition | `{"text"}`; with `return_timestamps` also `chunks` of `text` and `timestamp` |
     | text generation | as `POST /`, with `stream` too |
-    | forecasting | a list with the prediction of `POST /predict` |
+    | forecasting, named arrays | a list with the prediction of `POST /predict` |
 
     `inputs` with `source_sentence` and `sentences` are answered as sentence similarity, whatever the task.
     """
@@ -248,6 +249,10 @@ def _no_parameters(_: Parameters, __: Manifest) -> dict[str, Any]:
     return {}
 
 
+def _as_given(parameters: Parameters, _: Manifest) -> dict[str, Any]:
+    return parameters.model_dump(exclude_none=True)
+
+
 def _search(parameters: CaptioningPipeline, _: Manifest) -> dict[str, Any]:
     """The parameters of beam search, wherever they stand."""
     given: dict[str, Any] = {}
@@ -318,6 +323,7 @@ _PIPELINES = {
     "video": _Pipeline(CaptioningPipeline, _search, _caption, lists_single=True),
     "transcription": _Pipeline(SpeechRecognitionPipeline, _with_words, _spoken, lists_single=False),
     "forecasting": _Pipeline(Parameters, _no_parameters, _prediction, lists_single=True),
+    "tensors": _Pipeline(TensorsParameters, _as_given, _prediction, lists_single=True),
 }
 
 PROTOCOL = Protocol(

@@ -29,6 +29,8 @@ _VERSION = "/v1/models/{model}/versions/{version}"
 #: What every PNG file begins with, in base64.
 _PNG_START = "iVBORw0KGgo"
 _GIF_START = "R0lGOD"
+#: The keys by which objects tell their kind.
+_KINDS = frozenset({"frames", "wav", "audio", "png", "clip", "pictures", "tensors", "b64"})
 
 
 def _instances(given: Any, info: ValidationInfo) -> Any:
@@ -45,14 +47,17 @@ def _kind_of(text: str) -> str:
 
 
 def _file(instance: Any) -> Any:
+    """A file by its kind; an object with names of its own, as this protocol has tensors, as named arrays."""
     match instance:
         case {"b64": str() as text, **rest} if not rest:
             return {_kind_of(text): text}
+        case {**arrays} if arrays and arrays.keys().isdisjoint(_KINDS):
+            return {"tensors": arrays}
     return instance
 
 
 class PredictForm(BaseModel):
-    """Instances: texts, lists of words, or objects with `frames`, `wav`, `png`, `clip`, or a file as `b64`."""
+    """Instances: texts, lists of words, objects with `frames`, `wav`, `png` or `clip`, files as `b64`, named arrays."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

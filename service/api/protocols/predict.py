@@ -1,4 +1,4 @@
-"""`POST /predict`: tagging, parsing, classification, translation, forecasting and captioning."""
+"""`POST /predict`: tagging, parsing, classification, translation, forecasting, captioning, named arrays."""
 
 from __future__ import annotations
 

@@ -12,9 +12,11 @@ from service.api.examples.answers import MODEL_RESPONSES, MODELS_RESPONSES
 from service.api.schemas import ModelDetails, ModelList, ModelVersion
 from service.bundle.hidden_output import embedding_size
 from service.bundle.load import CARD_FILE, Bundle
+from service.bundle.task_options import TensorsOptions
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import ModelRollout
+from service.tasks.tensors.model_form import described
 
 router = APIRouter(tags=["models"], dependencies=[KeyDependency])
 
@@ -68,6 +70,7 @@ def _details(engine: Engine) -> dict[str, Any]:
         "parameters": engine.task.parameters_type.model_json_schema(),
         "reads_chunks": bundle.manifest.reads_chunks,
         "embedding_size": embedding_size(bundle.manifest),
+        **(described(bundle.manifest) if isinstance(bundle.manifest.options, TensorsOptions) else {}),
         "precision": engine.opened.runner.precision,
         "provider": engine.opened.runner.provider,
         "digest": bundle.digest,

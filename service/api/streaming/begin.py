@@ -6,9 +6,11 @@ from service.api.call import Call
 from service.api.streaming.generation_reading import GenerationReading
 from service.api.streaming.messages import Start
 from service.api.streaming.pieces.byte_pieces import byte_format
-from service.api.streaming.reading import Body, ChunkReading, Reading, StreamContext, WholeReading
+from service.api.streaming.reading import Body, ChunkReading, Reading, StreamContext, WholeReading, refuse_state
 from service.api.streaming.signal_reading import SignalReading
 from service.api.streaming.stream_state import StreamState
+from service.api.streaming.tensors_reading import TensorsReading
+from service.bundle.task_options import TensorsOptions
 from service.errors import InvalidInput
 from service.inference.engines.engine import Engine
 from service.inference.engines.generation_engine import GenerationEngine
@@ -37,7 +39,13 @@ async def begin_reading(
         reading = GenerationReading(context, engine, start, state.before)
     else:
         check_parameters(engine.task.parameters_type, start.parameters or {})
-        if manifest.task == "transcription" and manifest.reads_chunks and form is not None and form.is_numbers:
+        if isinstance(manifest.options, TensorsOptions):
+            if manifest.reads_chunks:
+                state = await StreamState.of(call.state_storage, owner, start)
+            else:
+                refuse_state(engine, start)
+            reading = TensorsReading(context, engine, start, state.before)
+        elif manifest.task == "transcription" and manifest.reads_chunks and form is not None and form.is_numbers:
             state = await StreamState.of(call.state_storage, owner, start)
             reading = SignalReading(context, engine, start, form, state.before)
         elif manifest.reads_chunks and (form is None or form.encoding == "f32le"):

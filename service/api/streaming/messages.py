@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import models_json_schema
 
 from service.api.schemas import FieldError, ModelName, SessionName, State, Version
-from service.api.validation.input_forms import FrameList
+from service.api.validation.input_forms import FrameList, NamedArrays
 from service.tasks.generation.recorded_form import GenerationDetails, GenerationParameters, Token
 
 #: How the messages of bytes of a stream are read: samples or rows as little-endian numbers, or the parts of a file.
@@ -58,6 +58,13 @@ class Frames(ClientMessage):
     frames: FrameList
 
 
+class Arrays(ClientMessage):
+    """Named arrays: the next chunk of an input, or all of it. The answer is `result`."""
+
+    type: Literal["tensors"]
+    tensors: NamedArrays
+
+
 class Generate(ClientMessage):
     """Continue the text so far. The answers are `token`, as many as there are, then `result`."""
 
@@ -78,7 +85,7 @@ class End(ClientMessage):
     return_state: bool = Field(False, description="also return the state, to continue later")
 
 
-AnyClientMessage = Annotated[Start | Text | Frames | Generate | GetState | End, Field(discriminator="type")]
+AnyClientMessage = Annotated[Start | Text | Frames | Arrays | Generate | GetState | End, Field(discriminator="type")]
 
 
 class ReceivedMessage(RootModel[AnyClientMessage]):

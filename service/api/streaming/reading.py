@@ -13,6 +13,7 @@ from service.api.streaming.messages import Reads, Start
 from service.api.streaming.pieces.byte_pieces import ByteFormat, BytePieces
 from service.api.streaming.pieces.text_pieces import TextPieces
 from service.errors import InvalidInput, Overloaded
+from service.inference.engines.engine import Engine
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.core.offsets import OffsetUnit
 from service.tasks.core.predict_task import InputState
@@ -30,8 +31,14 @@ class TextPiece(NamedTuple):
     flush: bool = False
 
 
+class ArraysPiece(NamedTuple):
+    """Named arrays as nested lists."""
+
+    arrays: Mapping[str, Any]
+
+
 #: Rows of numbers are lists, and bytes are in the format of the stream.
-Piece = TextPiece | list[list[float]] | bytes
+Piece = TextPiece | ArraysPiece | list[list[float]] | bytes
 
 
 class HeldBytes(Protocol):
@@ -124,6 +131,8 @@ class ChunkReading:
                 raise takes_no_text(self._engine)
             part = self._text.add(piece.text, piece.flush)
             return {"predictions": []} if part is None else await self._read(part.text, part.start, part.end)
+        if isinstance(piece, ArraysPiece):
+            raise takes_no_arrays(self._engine)
         if isinstance(piece, bytes):
             if self._form is None or self._bytes is None:
                 raise _takes_no_bytes(self._engine)
@@ -177,9 +186,7 @@ class WholeReading:
     def __init__(self, context: StreamContext, engine: PredictEngine, start: Start, form: ByteFormat | None) -> None:
         """Raises InvalidInput if there is a state, which such a model cannot continue from."""
         manifest = engine.opened.bundle.manifest
-        for field in ("state", "session"):
-            if getattr(start, field) is not None:
-                raise InvalidInput(f"{manifest.name} {manifest.options.why_whole}: it has no state", (field,))
+        refuse_state(engine, start)
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
         self._collected = Collected(context, reads_sound=manifest.reads_sound)
@@ -194,6 +201,8 @@ class WholeReading:
             if self._form is None:
                 raise _takes_no_bytes(self._engine)
             self._collected.add(piece)
+        elif isinstance(piece, ArraysPiece):
+            raise takes_no_arrays(self._engine)
         else:
             if self._form is None or self._form.encoding != "f32le":
                 raise InvalidInput(f"{self._engine.opened.bundle.manifest.name} takes no rows of numbers", ("frames",))
@@ -286,6 +295,19 @@ class Collected:
 def writes_no_text(engine: PredictEngine) -> InvalidInput:
     """The error of `generate` for a model that predicts."""
     return InvalidInput(f"{engine.opened.bundle.manifest.name} writes no text: send end instead of generate")
+
+
+def refuse_state(engine: PredictEngine, start: Start) -> None:
+    """Raises InvalidInput if an input of a model that reads it as a whole has a state to continue from."""
+    manifest = engine.opened.bundle.manifest
+    for field in ("state", "session"):
+        if getattr(start, field) is not None:
+            raise InvalidInput(f"{manifest.name} {manifest.options.why_whole}: it has no state", (field,))
+
+
+def takes_no_arrays(engine: Engine) -> InvalidInput:
+    """The error of `tensors` for a model of another kind."""
+    return InvalidInput(f"{engine.opened.bundle.manifest.name} takes no named arrays", ("tensors",))
 
 
 def takes_no_text(engine: PredictEngine) -> InvalidInput:

@@ -15,8 +15,8 @@ from service.api.streaming.begin import begin_reading
 from service.api.streaming.channel import Channel, Left, Received, Stopping
 from service.api.streaming.close_codes import RESTART, close_code_of
 from service.api.streaming.generation_reading import GenerationReading
-from service.api.streaming.messages import End, Frames, Generate, GetState, ReceivedMessage, Start, Text
-from service.api.streaming.reading import Body, Piece, Reading, StreamContext, TextPiece
+from service.api.streaming.messages import Arrays, End, Frames, Generate, GetState, ReceivedMessage, Start, Text
+from service.api.streaming.reading import ArraysPiece, Body, Piece, Reading, StreamContext, TextPiece
 from service.api.streaming.report import StreamReports
 from service.api.streaming.stream_state import StreamState
 from service.api.validation.json_body import BodyLimits, parse_body
@@ -84,6 +84,8 @@ class StreamSession:
                 await self._take(TextPiece(message.text, message.flush))
             case Frames():
                 await self._take(message.frames)
+            case Arrays():
+                await self._take(ArraysPiece(message.tensors))
             case Generate():
                 await self._generate(message)
             case GetState():

@@ -8,7 +8,16 @@ from typing import Any
 
 from service.api.streaming.messages import Reads, Start
 from service.api.streaming.pieces.byte_pieces import ByteFormat, BytePieces
-from service.api.streaming.reading import Body, Piece, StreamContext, TextPiece, takes_no_text, writes_no_text
+from service.api.streaming.reading import (
+    ArraysPiece,
+    Body,
+    Piece,
+    StreamContext,
+    TextPiece,
+    takes_no_arrays,
+    takes_no_text,
+    writes_no_text,
+)
 from service.errors import InvalidInput
 from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.predict_task import InputState
@@ -80,6 +89,8 @@ class SignalReading:
         """What is complete with this piece; None if nothing is. Raises InvalidInput."""
         if isinstance(piece, TextPiece):
             raise takes_no_text(self._engine)
+        if isinstance(piece, ArraysPiece):
+            raise takes_no_arrays(self._engine)
         if isinstance(piece, bytes):
             if self._together:
                 piece, self._together = bytes(self._together) + piece, bytearray()

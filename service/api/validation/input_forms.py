@@ -1,4 +1,4 @@
-"""Forms of the inputs of a request: texts, lists of words, numbers, sounds, images and clips."""
+"""Forms of the inputs of a request: texts, lists of words, numbers, sounds, images, clips and named arrays."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from service.api.validation.json_body import BodyLimits
 _NOT_BLANK = {"pattern": r"\S"}
 Text = Annotated[str, Field(description="one text", json_schema_extra=_NOT_BLANK)]
 _NUMBERS = frozenset({int, float})
+_MAX_ARRAYS = 64
 
 # One error is enough in these lists: there may be a hundred thousand words or numbers.
 Words = Annotated[
@@ -115,6 +116,24 @@ class PicturesObject(TypedDict):
     ]
 
 
+NamedArrays = Annotated[
+    dict[str, Any],
+    Field(
+        min_length=1,
+        max_length=_MAX_ARRAYS,
+        description="by name: a number, or nested lists of numbers; the first axis of those over time is time",
+    ),
+]
+
+
+class TensorsObject(TypedDict):
+    """Named arrays as nested lists, without a batch axis, for models whose inputs have names of their own."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    tensors: NamedArrays
+
+
 def _item_tag(value: Any) -> str | None:
     if isinstance(value, str):
         return "item_text"
@@ -134,6 +153,8 @@ def _object_tag(value: dict[str, Any]) -> str | None:
         return "item_clip"
     if "pictures" in value:
         return "item_pictures"
+    if "tensors" in value:
+        return "item_tensors"
     return "item_png" if "png" in value else None
 
 
@@ -148,11 +169,13 @@ _OBJECT_KINDS = (
     | Annotated[PngObject, Tag("item_png")]
     | Annotated[ClipObject, Tag("item_clip")]
     | Annotated[PicturesObject, Tag("item_pictures")]
+    | Annotated[TensorsObject, Tag("item_tensors")]
 )
 _NO_KIND: dict[str, Any] = {
     "custom_error_type": "unknown_input_object",
     "custom_error_message": (
-        'an object as input has "frames", "wav", "png", "clip" or "pictures"; "audio" is another name of "wav"'
+        'an object as input has "frames", "wav", "png", "clip", "pictures" or "tensors"; "audio" is another name of '
+        '"wav"'
     ),
 }
 # The tags choose the branch before validation, so that a wrong item is reported once, with its own path.

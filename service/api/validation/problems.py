@@ -42,6 +42,7 @@ UNION_TAGS = frozenset(
         "item_png",
         "item_clip",
         "item_pictures",
+        "item_tensors",
     }
     | {"prompt_text", "prompt_texts", "prompt_ids", "prompt_id_lists"}
 )

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 from service.cli.prediction.arguments import InputRow
 from service.errors import UnrollError
-from service.tasks.inputs.json_input import JsonInput
+from service.tasks.inputs.json_input import JsonInput, effort_of
 
 #: Inputs, and characters of them, in one request; a server that takes less is asked for halves.
 CHUNK_INPUTS, CHUNK_CHARACTERS = 64, 1 << 20
+
+#: Of nested lists of numbers, about.
+_CHARACTERS_PER_EFFORT = 48
 
 #: Inputs to the response of `POST /predict`.
 Predict = Callable[[Sequence[JsonInput]], dict[str, Any]]
@@ -51,6 +54,8 @@ def _chunks(rows: Sequence[InputRow]) -> Iterator[Sequence[InputRow]]:
 def _length(value: JsonInput | None) -> int:
     """Characters in a request, about."""
     if isinstance(value, dict):
+        if "tensors" in value:
+            return _CHARACTERS_PER_EFFORT * effort_of(value)
         if "frames" in value:
             return sum(12 * len(frame) for frame in value["frames"])
         return sum(len(text) for text in value.values())

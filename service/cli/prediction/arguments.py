@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.cli.prediction.array_files import ARRAY_SUFFIXES, input_of_text, read_arrays
 from service.cli.prediction.content_files import content_of, has_names, read_frames_table
 from service.distribution import install_hint
 from service.errors import UnrollError
@@ -22,6 +23,7 @@ _READERS_LOG = "training.data"
 #: Suffixes of files that are read. An argument that ends with one, and is no file, is a mistyped path.
 _SUFFIXES = frozenset(
     (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".txt", ".conllu", ".conll", ".iob", ".iob2", ".bio", ".npz",
+     ".npy",
      ".png", ".gz", ".xlsx", ".xls", ".ods", ".parquet", ".m4a", ".jpg", ".jpeg", *SOUND_SUFFIXES)
 )  # fmt: skip
 _TABLES = frozenset((".csv", ".tsv", ".tab", ".txt"))
@@ -40,6 +42,8 @@ class ModelFacts(NamedTuple):
     task: str
     options: Mapping[str, Any]
     read: Mapping[str, Any]
+    #: Of a model of named arrays: the name and the shape of each.
+    inputs: Sequence[Mapping[str, Any]] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,9 +78,13 @@ def rows_of(arguments: Sequence[str], facts: Callable[[], ModelFacts], columns: 
     """
     for argument in arguments:
         if not is_path(argument):
-            yield InputRow(argument[:40], argument)
+            is_object = argument.lstrip().startswith("{") and bool(facts().inputs)
+            yield InputRow(argument[:40], input_of_text(argument, argument[:40]) if is_object else argument)
             continue
         path = Path(argument)
+        if path.suffix.lower() in ARRAY_SUFFIXES and facts().inputs:
+            yield from (_named(path, *part) for part in read_arrays(path, facts().inputs))
+            continue
         content = content_of(path) if path.is_file() else None
         if content is not None:
             yield InputRow(argument, content)
@@ -85,6 +93,8 @@ def rows_of(arguments: Sequence[str], facts: Callable[[], ModelFacts], columns: 
 
 
 def _rows_of_file(path: Path, facts: ModelFacts, columns: Sequence[str]) -> Iterator[InputRow]:
+    if facts.inputs:
+        raise UnrollError(f"{path}: named arrays are read from {', '.join(ARRAY_SUFFIXES)}")
     read = _reader()
     if facts.names and path.is_file() and path.suffix.lower() in _TABLES and (read is None or not has_names(path)):
         yield InputRow(str(path), read_frames_table(path, facts.names))
@@ -94,7 +104,11 @@ def _rows_of_file(path: Path, facts: ModelFacts, columns: Sequence[str]) -> Iter
     with _telling():
         found = read(path, facts.task, facts.options, facts.read, columns)
     for part, value in found:
-        yield InputRow(f"{path}:{part}" if isinstance(part, int) else str(path / part), value)
+        yield _named(path, part, value)
+
+
+def _named(path: Path, part: int | str, value: JsonInput | None) -> InputRow:
+    return InputRow(f"{path}:{part}" if isinstance(part, int) else str(path / part), value)
 
 
 @contextmanager

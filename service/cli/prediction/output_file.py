@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from service.cli.prediction.answers import Answered
 from service.errors import UnrollError
-from service.tasks.parsing.conllu import conllu
+from service.tasks.parsing.conllu import answer_conllu
 
 #: Columns of a CSV file by task. A forecast has one row for each of its steps.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -87,7 +87,7 @@ def _sentences() -> Callable[[TextIO, Answered], None]:
     def write(file: TextIO, answered: Answered) -> None:
         number = next(numbers)
         if answered.prediction is not None:
-            file.write(conllu(answered.prediction["tokens"], str(number)))
+            file.write(answer_conllu(answered.prediction, str(number)))
 
     return write
 

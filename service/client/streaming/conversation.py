@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from service.client.answers import Answer
+from service.client.answers.predictions import Answer
 from service.client.errors import ClientError, ConnectionFailed, ForeignAnswer, InvalidInput, StreamClosing, error_of
-from service.client.inputs import json_body, rows_of
+from service.client.inputs import Tensors, json_body, plain_arrays, rows_of
 from service.client.response import prediction_type, validated
 from service.client.streaming.messages import (
     OtherMessage,
@@ -24,8 +24,8 @@ from service.client.streaming.messages import (
 
 M = TypeVar("M", str, str | bytes)
 
-#: What may be sent: a piece of a text, samples or a part of a file as bytes, or rows of numbers.
-Piece = str | bytes | Sequence[Sequence[float]]
+#: What may be sent: a piece of a text, samples or a part of a file as bytes, rows of numbers, or named arrays.
+Piece = str | bytes | Sequence[Sequence[float]] | Tensors
 
 #: Answers that wait to be read, at most. A caller that sends so many inputs without reading an answer never reads any.
 MAX_UNREAD = 10_000
@@ -149,4 +149,6 @@ def _message(piece: Piece, flush: bool) -> str | bytes:
         return bytes(piece)
     if isinstance(piece, str):
         return json_body({"type": "text", "text": piece, **({"flush": True} if flush else {})}).decode()
+    if isinstance(piece, Tensors):
+        return json_body({"type": "tensors", "tensors": plain_arrays(piece)}).decode()
     return json_body({"type": "frames", "frames": rows_of(piece, "frames")}).decode()

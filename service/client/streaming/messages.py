@@ -6,7 +6,8 @@ from typing import Any, Generic
 
 from pydantic import Field
 
-from service.client.answers import Answer, GenerationDetails, P, Token
+from service.client.answers.predictions import Answer, P
+from service.client.answers.texts import GenerationDetails, Token
 
 
 class StreamStarted(Answer):

@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, Unpack
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from service.client.answers import P
+from service.client.answers.predictions import P
 from service.client.connection import Options
 from service.client.errors import ClientError, StreamClosing, TimedOut
 from service.client.parameters import GenerationParameters
@@ -53,7 +53,7 @@ class Stream(Generic[P]):
         return self._talk.started
 
     def send(self, piece: Piece, *, flush: bool = False) -> None:
-        """Send the next piece: text, samples or a part of a file as bytes, or rows. `flush`: it ends with a whole word.
+        """Send the next piece: text, bytes of samples or of a file, rows or arrays. `flush`: it ends with a whole word.
 
         Raises:
             ClientError: the service answers an error, or the connection is lost.

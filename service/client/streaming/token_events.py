@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from service.client.answers import TokenEvent
+from service.client.answers.texts import TokenEvent
 from service.client.calls import Call, plain_call
 from service.client.errors import ClientError, ForeignAnswer, StreamBroken, error_of
 from service.client.response import Received, object_of, validated

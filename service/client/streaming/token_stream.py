@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
 from types import TracebackType
 
-from service.client.answers import TokenEvent
+from service.client.answers.texts import TokenEvent
 from service.client.connection import AsyncHttpConnection, HttpConnection
 from service.client.errors import ClientError
 from service.client.retries import Deadline

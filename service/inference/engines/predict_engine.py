@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ from service.tasks.core.chunk_state import require_chunks
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import ChunkReader, InputState, PredictTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictInput
-from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of
+from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, effort_of_numbers, items_of
 from service.tasks.inputs.request_limits import SampleCount
 
 
@@ -219,11 +220,12 @@ class PredictEngine:
         queued_s = time.monotonic()
         outputs = await self._queue.submit(examples, asked.deadline_s, asked.caller)
         ran_s = time.monotonic()
-        if is_small(asked.efforts):
+        efforts = self._efforts_of_writing(asked, examples)
+        if is_small(efforts):
             written = [self._written(example, output) for example, output in zip(examples, outputs, strict=True)]
         else:
             written = await self._context.for_each(
-                asked.efforts,
+                efforts,
                 lambda index: self._written(examples[index], outputs[index]),
                 asked.deadline_s,
                 asked.caller,
@@ -234,6 +236,13 @@ class PredictEngine:
             self.statistics.succeed(timings, len(examples))
         sound_s = self._sound_of(examples, timings) if self._reads_sound else 0.0
         return Prediction([answer for answer, _ in written], timings, outputs=outputs, sound_s=sound_s)
+
+    def _efforts_of_writing(self, asked: _Asked, examples: Sequence[Any]) -> list[int]:
+        """The work of writing each answer: about that of reading its input, and more where it has many numbers."""
+        sizes = [self.task.answer_size(example) for example in examples]
+        if not any(sizes):
+            return asked.efforts
+        return [max(*pair) for pair in zip(asked.efforts, [effort_of_numbers(size) for size in sizes], strict=True)]
 
     def _sound_of(self, examples: Sequence[Any], timings: Timings) -> float:
         """The duration of the sounds, which is counted."""
@@ -272,6 +281,7 @@ class PredictEngine:
         examples = await self._context.for_each(asked.efforts, preprocess, asked.deadline_s, asked.caller)
         try:
             limits.require_tokens(sum([example.length for example in examples]), len(examples))
+            limits.require_numbers(sum([self.task.answer_size(example) for example in examples]))
         except InvalidInput as error:
             raise error.under("inputs") from error
         return examples
@@ -329,7 +339,7 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineConte
         model,
         lambda examples: task.run(opened.runner, examples),
         context.lanes,
-        options.batch,
+        replace(options.batch, equal_lengths=task.equal_lengths),
         options.max_queue_items,
         context.metrics,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-#: Forecasts of two trainings are never equal; nearer than this share of their size they agree.
+#: Forecasts and arrays of two trainings are never equal; nearer than this share of their size they agree.
 _FORECAST_TOLERANCE = 0.01
 _LEAST_SIZE = 1e-6
 
@@ -33,6 +33,8 @@ def compare(answer: Mapping[str, Any], candidate: Mapping[str, Any]) -> Comparis
         return _tagging(answer, candidate)
     if "forecast" in answer:
         return _forecast(answer["forecast"], candidate.get("forecast", ()))
+    if "outputs" in answer:
+        return _outputs(answer["outputs"], candidate.get("outputs", {}))
     if "text" in answer:
         return Comparison(answer["text"] == candidate.get("text"), _distance(answer, candidate, "score"))
     if "generated_text" in answer:
@@ -82,6 +84,15 @@ def _forecast(answer: Sequence[Any], candidate: Sequence[Any]) -> Comparison:
     size = max(_LEAST_SIZE, sum(map(abs, ours)) / len(ours))
     distance = sum(abs(one - other) for one, other in zip(ours, theirs, strict=True)) / len(ours) / size
     return Comparison(distance <= _FORECAST_TOLERANCE, distance)
+
+
+def _outputs(answer: Mapping[str, Any], candidate: Mapping[str, Any]) -> Comparison:
+    """Named arrays: all of them agree, and the distance is the largest of any."""
+    if answer.keys() != candidate.keys():
+        return Comparison(False)
+    found = [_forecast([answer[name]], [candidate[name]]) for name in answer]
+    distances = [one.score_distance for one in found if one.score_distance is not None]
+    return Comparison(all(one.agrees for one in found), max(distances, default=None))
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -42,11 +42,11 @@ class ShadowComparison(BaseModel):
     version: str
     candidate: str
     compared: int = Field(description="inputs that both have answered")
-    agreed: int = Field(description="those with the same label, tags or text, or forecasts within 1 %")
+    agreed: int = Field(description="those with the same label, tags or text, or forecasts or arrays within 1 %")
     agreement: float | None = Field(description="share of these, 0 to 1")
     failed: int = Field(description="requests that the candidate did not answer")
     dropped: int = Field(description="requests that were not repeated because too many were waiting")
-    mean_score_distance: float | None = Field(description="absolute difference of the scores; relative for forecasts")
+    mean_score_distance: float | None = Field(description="absolute difference of the scores; relative for numbers")
     latency: Latency | None
     candidate_latency: Latency | None
     differences: list[Difference] = Field(description="most frequent first")

@@ -12,6 +12,7 @@ import numpy as np
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import GraphSpec
+from service.bundle.task_options import TensorsOptions
 from service.errors import InferenceFailed
 from service.tasks.core.task import Array
 
@@ -32,14 +33,26 @@ def id_limits(bundle: Bundle, graph: str = "") -> dict[str, int]:
     """The number of valid ids of each id input; an id at or above it would read beyond the embedding.
 
     A graph with a tokenizer of its own name, as a language model beside a recogniser has, reads the ids of that one.
-    Without a graph the numbers hold for all.
+    Without a graph the numbers hold for all. Of named arrays these are the inputs whose range the bundle notes.
     """
+    if isinstance(bundle.manifest.options, TensorsOptions):
+        return _noted_limits(bundle.manifest.graphs["model"], bundle.manifest.options)
     sizes = {role: tokenizer.vocabulary_size for role, tokenizer in bundle.tokenizers.items()}
     if graph in sizes:
         return dict.fromkeys(ID_INPUTS, sizes[graph])
     found = {name: [sizes[role] for role in roles if role in sizes][:1] for name, roles in ID_INPUTS.items()}
     own = [] if graph else [sizes[name] for name in bundle.manifest.graphs if name in sizes]
     return {name: min(known + own) for name, known in found.items() if known}
+
+
+def _noted_limits(spec: GraphSpec, options: TensorsOptions) -> dict[str, int]:
+    """Of inputs of ids, whose range begins at 0: what is above the largest of them."""
+    whole = {tensor.name for tensor in spec.inputs if tensor.dtype == "int64"}
+    return {
+        name: int(note.maximum) + 1
+        for name, note in options.notes.items()
+        if name in whole and note.minimum is not None and note.minimum >= 0 and note.maximum is not None
+    }
 
 
 class FeedCheck:

@@ -45,11 +45,15 @@ _MAX_CONSIDERED = 256
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """Bounds of one batch. An item that has waited `max_overtaken_s` is part of the next batch at any cost."""
+    """Bounds of one batch. An item that has waited `max_overtaken_s` is part of the next batch at any cost.
+
+    With `equal_lengths` a batch has no padding at all, because the graph would read it.
+    """
 
     max_items: int = 32
     max_padded_tokens: int = 2048
     max_overtaken_s: float = 0.02
+    equal_lengths: bool = False
 
 
 def split_expired(waiting: Sequence[WaitingT], now_s: float) -> tuple[list[WaitingT], list[WaitingT]]:
@@ -118,6 +122,8 @@ def _best_run(
         gain = (total[first + size : last + size + 1] - total[first : last + 1]) / cost
         if size > 1:
             gain[longest * size > limits.max_padded_tokens] = -1.0
+            if limits.equal_lengths:
+                gain[lengths[first : last + 1] != longest] = -1.0
         start = int(gain.argmax())
         if gain[start] > best:
             best, best_start, best_size = float(gain[start]), first + start, size

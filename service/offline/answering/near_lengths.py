@@ -15,18 +15,21 @@ _CACHED_TOKENS = 512
 _ROWS_PER_STEP = 1.2
 
 
-def near_length_batches(lengths: Sequence[int], limits: BatchLimits | None = None) -> list[list[int]]:
+def near_length_batches(
+    lengths: Sequence[int], limits: BatchLimits | None = None, *, equal: bool = False
+) -> list[list[int]]:
     """Indices of rows in batches of similar length, the shortest first; each row is in one of them.
 
     A row joins the batch before it unless the padding that it brings costs more than a batch of its own. A single row
-    may exceed the limit of padded tokens.
+    may exceed the limit of padded tokens. With `equal` the rows of a batch have one length.
     """
     most = (limits or BatchLimits()).max_padded_tokens
     batches: list[list[int]] = []
     longest = 0
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         length = lengths[index]
-        if batches and _joins(len(batches[-1]), longest, length, most):
+        fits = bool(batches) and not (equal and length != longest)
+        if fits and _joins(len(batches[-1]), longest, length, most):
             batches[-1].append(index)
         else:
             batches.append([index])

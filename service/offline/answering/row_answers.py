@@ -130,7 +130,8 @@ class _SinglePassRows(_PredictRows):
 
     def answers(self, prepared: Sequence[Any]) -> list[dict[str, Any] | UnrollError]:
         found: list[Any] = [None] * len(prepared)
-        for batch in near_length_batches([example.length for example in prepared]):
+        lengths = [example.length for example in prepared]
+        for batch in near_length_batches(lengths, equal=self._task.equal_lengths):
             for index, answer in zip(batch, self._run([prepared[index] for index in batch]), strict=True):
                 found[index] = answer
         return found

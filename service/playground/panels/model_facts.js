@@ -35,7 +35,7 @@ function longestInputOf({ task, limits, options }) {
   if (task === "video") return `${options.max_frames} frames, spread evenly`;
   const { samples_per_step: perStep, sample_rate_hz: rateHz } = options?.signal ?? {};
   if (perStep && rateHz) return `${((limits.max_input_tokens * perStep) / rateHz).toFixed(1)} s of sound`;
-  const isNumeric = task === "forecasting" || options?.signal;
+  const isNumeric = ["forecasting", "tensors"].includes(task) || options?.signal;
   return `${limits.max_input_tokens} ${isNumeric ? "steps" : "tokens"}`;
 }
 

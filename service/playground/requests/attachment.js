@@ -19,7 +19,7 @@ export function attachmentOf(body) {
   if (typeof inputs !== "object" || inputs === null) return null;
   const field = Object.keys(FILES).find((name) => typeof inputs[name] === "string");
   if (field) return { name: FILES[field], field, content: bytesOf(inputs[field]) };
-  const isLong = "frames" in inputs && JSON.stringify(inputs).length > MAX_NUMBERS_CHARACTERS;
+  const isLong = ("frames" in inputs || "tensors" in inputs) && JSON.stringify(inputs).length > MAX_NUMBERS_CHARACTERS;
   return isLong ? { name: WHOLE_BODY, field: "", content: JSON.stringify(body) } : null;
 }
 

@@ -6,14 +6,14 @@ import { forecasting } from "./forecasting.js";
 import { generation } from "./generation.js";
 import { parsing } from "./parsing.js";
 import { plainJson } from "./plain_json.js";
-import { framesClassification, soundClassification } from "./signals.js";
+import { framesClassification, soundClassification, tensors } from "./signals.js";
 import { tagging } from "./tagging.js";
 import { framesTranscription, soundTranscription } from "./transcription.js";
 import { translation } from "./translation.js";
 import { video } from "./video.js";
 
 /** @type {Object<string, import("../workbench/workbench.js").View>} */
-const VIEWS = { tagging, parsing, classification, translation, generation, forecasting, captioning, video };
+const VIEWS = { tagging, parsing, classification, translation, generation, forecasting, captioning, video, tensors };
 
 /** Views of models that read signals, by task and kind of signal. */
 const SIGNAL_VIEWS = {

@@ -1,5 +1,7 @@
-/** Classification of signals: sounds and sensor readings. */
+/** Models of numbers: classification of sounds and of sensor readings, and models of named arrays. */
 
+import { arraysEditor, firstColumnOf, nameOf } from "../arrays/editor.js";
+import { outputsOf } from "../arrays/outputs.js";
 import { seriesEditor } from "../editors/series.js";
 import { soundEditor } from "../editors/sound.js";
 import { seriesThumbnail, soundThumbnail } from "../editors/thumbnails.js";
@@ -41,4 +43,14 @@ export const framesClassification = predictionView({
     thumbnailOf: ({ frames }) => seriesThumbnail(frames.map((frame) => frame[0])),
   },
   show: (prediction, { frames }) => bars(prediction, `${frames.length} steps`),
+});
+
+export const tensors = predictionView({
+  verb: "Run",
+  input: {
+    editor: ({ inputs, limits }) => arraysEditor({ inputs: inputs ?? [], maxSteps: limits.max_input_tokens }),
+    nameOf,
+    thumbnailOf: ({ tensors }) => seriesThumbnail(firstColumnOf(tensors)),
+  },
+  show: ({ outputs }, _, model) => outputsOf(outputs, model),
 });

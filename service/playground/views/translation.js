@@ -15,6 +15,9 @@ function show(prediction, text, model) {
     { class: "translated", lang: model.options?.target_language },
     ...(prediction.text ? written : ["(an empty text)"]),
   );
+  const constrained = model.options?.grammar
+    ? el("p", { class: "constrained" }, "Constrained by the grammar of this model: the answer always parses.")
+    : null;
   const map = prediction.attention?.target_tokens.length ? attentionMap(prediction.attention) : null;
   return el(
     "div",
@@ -23,6 +26,7 @@ function show(prediction, text, model) {
     result,
     legend,
     score,
+    constrained,
     map,
   );
 }

@@ -58,7 +58,7 @@ def require_chunks(manifest: Manifest, field: Sequence[str | int] = ()) -> None:
     """Raises InvalidInput, with the reason, unless the bundle can read an input in chunks."""
     if not manifest.reads_chunks:
         why = f"{manifest.name} {manifest.options.why_whole}"
-        raise InvalidInput(f"{why}: it has no state to continue from, send the whole text at once", field)
+        raise InvalidInput(f"{why}: it has no state to continue from, send the whole input at once", field)
 
 
 def require_value(value: PredictInput | None) -> PredictInput:

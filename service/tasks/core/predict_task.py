@@ -42,6 +42,11 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
         return None
 
     @property
+    def equal_lengths(self) -> bool:
+        """Whether only examples of one length may share a run, because padding would change their outputs."""
+        return False
+
+    @property
     def chunks(self) -> ChunkReader[ExampleT, OutputT, Any] | None:
         """How the task reads an input in chunks, for bundles with state; None if it never does."""
         return None
@@ -74,6 +79,10 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
     def answer_statistics(self, plain_answer: Any) -> AnswerStatistics:
         """The labels and the confidence of a plain answer."""
         ...
+
+    def answer_size(self, example: ExampleT) -> int:
+        """Numbers of the answer, where there may be very many; 0 where the length of the input bounds them well."""
+        return 0
 
     def sound_s(self, example: ExampleT) -> float:
         """The duration of the sound in an example, in seconds: that of a chunk alone. 0 if there is none."""

@@ -110,9 +110,27 @@ class SentenceReader(Generic[SentenceT]):
         hidden = parameters.hidden_form(self._manifest)
         words, text, offsets = words_of(value, self._words, self._max_words)
         places = None if text is None or offsets is None else in_unit(text, offsets, parameters.offsets)
+        return self._made(words, self._words.encode_words(words), self._spelled(words), text, offsets, places, hidden)
+
+    def of_words(self, words: tuple[str, ...], hidden: HiddenForm) -> SentenceT:
+        """Words of which nothing needs to be checked."""
+        return self._made(words, self._words.encode_words(words), self._spelled(words), hidden=hidden)
+
+    def uncut(self, text: str, parameters: SentenceParameters) -> SentenceT:
+        """A text that is cut later: the words of the pre-tokenizer, without limit, tell its length alone.
+
+        Raises:
+            InvalidInput: it has no words.
+        """
+        hidden = parameters.hidden_form(self._manifest)
+        words = tuple(piece.text for piece in self._words.pieces(text))
+        if not words:
+            raise InvalidInput("the text holds no words")
+        return self._made(words, self._words.encode_words(words), [], text, hidden=hidden)
+
+    def _spelled(self, words: Sequence[str]) -> list[list[int]]:
         limit = self._max_word_characters
-        spelled = [self._characters.encode_characters(word, limit) for word in words] if self._characters else []
-        return self._made(words, self._words.encode_words(words), spelled, text, offsets, places, hidden)
+        return [self._characters.encode_characters(word, limit) for word in words] if self._characters else []
 
     def feeds(self, sentences: Sequence[SentenceT]) -> dict[str, Array]:
         """The sentences as one padded batch, with their lengths."""

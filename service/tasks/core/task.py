@@ -72,8 +72,20 @@ class Clip:
     frames: NDArray[np.uint8] | None = None
 
 
-#: One input: a text, a text split into words, a sequence of numbers, a picture, or a clip.
-PredictInput = str | Sequence[str] | Frames | Waveform | Picture | Clip
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """Named arrays as they were sent, without the batch axis, read only by a task that knows their forms.
+
+    Each is a number, nested lists of numbers as JSON has them, or an array.
+    """
+
+    arrays: Mapping[str, Any]
+
+
+#: One input: a text, a text split into words, a sequence of numbers, a picture, a clip, or named arrays.
+PredictInput = str | Sequence[str] | Frames | Waveform | Picture | Clip | Tensors
+#: Those that are neither a text nor words.
+NO_TEXT = (Frames, Waveform, Picture, Clip, Tensors)
 
 
 #: `POST /predict` answers once, `POST /generate` may stream the answer token by token.
@@ -190,6 +202,8 @@ def kind_of(value: PredictInput) -> str:
             return "a picture"
         case Clip():
             return "a clip"
+        case Tensors():
+            return "named arrays"
         case str():
             return "text"
         case _:
@@ -221,13 +235,13 @@ def require_short_text(value: str, max_tokens: int, field: Sequence[str | int] =
     return require_text(value, field)
 
 
-def require_words(words: Sequence[str] | Frames | Waveform | Picture | Clip, max_tokens: int) -> tuple[str, ...]:
+def require_words(words: PredictInput, max_tokens: int) -> tuple[str, ...]:
     """Check a list of words: at least one, none blank, and each a valid text.
 
     Raises:
         InvalidInput: with the index of the first invalid word; or the input is not text.
     """
-    if isinstance(words, (Frames, Waveform, Picture, Clip)):
+    if isinstance(words, NO_TEXT):
         raise InvalidInput(f"this model takes text, not {kind_of(words)}")
     if not words:
         raise InvalidInput("the list of words is empty")

@@ -3,22 +3,23 @@
 A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
 sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a sound file of any kind
 that is read, which `"audio"` may name too, or `{"png": "iVBOR..."}`, a PNG file, both in base64. `{"clip": "R0lG..."}`
-is a GIF or animated PNG file, `{"pictures": ["iVBOR...", ...]}` a PNG file for each frame of a clip. A protocol that
-has read them already passes on `Frames`, a `Waveform`, a `Picture` or a `Clip`.
+is a GIF or animated PNG file, `{"pictures": ["iVBOR...", ...]}` a PNG file for each frame of a clip.
+`{"tensors": {"x": [[0.1], ...]}}` has arrays by name. A protocol that has read them already passes on `Frames`, a
+`Waveform`, a `Picture`, a `Clip` or `Tensors`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from service.errors import InvalidInput
-from service.tasks.core.task import Clip, Frames, Picture, PredictInput, Waveform
+from service.tasks.core.task import NO_TEXT, Clip, Frames, Picture, PredictInput, Tensors, Waveform
 from service.tasks.inputs.clips.clip_file import facts_of_clip, facts_of_pictures
 from service.tasks.inputs.clips.facts import MAX_FRAMES
 from service.tasks.inputs.png import size_of_png
@@ -29,7 +30,7 @@ JsonInput = str | Sequence[str] | dict[str, Any]
 #: One input, or several.
 JsonInputs = JsonInput | Sequence[JsonInput]
 #: The same where numbers or a picture may have been read already.
-ReadInput = JsonInput | Frames | Waveform | Picture | Clip
+ReadInput = JsonInput | Frames | Waveform | Picture | Clip | Tensors
 ReadInputs = ReadInput | Sequence[ReadInput]
 
 _SOUND_NAMES = frozenset({"wav", "audio"})
@@ -41,6 +42,8 @@ _ENCODED_SOUND_CHARACTERS = 1 << 14
 _PNG_CHARACTERS_PER_CHARACTER = 8
 #: Numbers of an array that are checked, or resampled, in the time of one character of text.
 _NUMBERS_PER_CHARACTER = 16
+#: The same for numbers in nested lists, which become an array first.
+_LISTED_PER_CHARACTER = 4
 #: The base64 characters that contain the size of a PNG file; pixels decoded in the time of one character of text.
 _PNG_HEAD_CHARACTERS = 32
 _PIXELS_PER_CHARACTER = 32
@@ -67,9 +70,11 @@ def plain_value(given: Any, max_samples: int = MAX_SAMPLES) -> PredictInput:
         return Clip((_from_base64(given["clip"], "clip"),))
     if given.keys() == {"pictures"}:
         return Clip(_read_pictures(given["pictures"]), "pictures")
+    if given.keys() == {"tensors"} and isinstance(given["tensors"], Mapping):
+        return Tensors(given["tensors"])
     raise InvalidInput(
-        'an object as input has "frames", "wav", "png", "clip" or "pictures", and nothing else; "audio" is another '
-        'name of "wav"'
+        'an object as input has "frames", "wav", "png", "clip", "pictures" or "tensors", and nothing else; "audio" is '
+        'another name of "wav"'
     )
 
 
@@ -118,7 +123,7 @@ def _from_base64(text: str, *field: str | int) -> bytes:
 
 def items_of(inputs: ReadInputs) -> Sequence[ReadInput]:
     """The inputs of a request as a list; a single one is a list of one."""
-    return [inputs] if isinstance(inputs, (str, dict, Frames, Waveform, Picture, Clip)) else inputs
+    return [inputs] if isinstance(inputs, (str, dict, *NO_TEXT)) else inputs
 
 
 def effort_of(value: ReadInput) -> int:
@@ -134,6 +139,8 @@ def effort_of(value: ReadInput) -> int:
             return _effort_of_picture(value, len(value.png))
         case Clip(files=files):
             return _effort_of_picture(value, sum(map(len, files)))
+        case Tensors(arrays=arrays):
+            return sum(map(_effort_of_array, arrays.values()))
     return sum(map(len, value))
 
 
@@ -147,7 +154,25 @@ def _effort_of_object(value: dict[str, Any]) -> int:
         return _effort_of_picture(value, len(value["png"]))
     if "clip" in value or "pictures" in value:
         return _effort_of_picture(value, sum(map(len, value.get("pictures", (value.get("clip", ""),)))))
+    if "tensors" in value:
+        return sum(map(_effort_of_array, value["tensors"].values()))
     return sum(map(len, value["frames"])) + len(value.get("times") or ())
+
+
+def _effort_of_array(array: Any) -> int:
+    """Of nested lists by the first list of each level: lists of other lengths are refused before they are read."""
+    if isinstance(array, np.ndarray):
+        return array.size // _NUMBERS_PER_CHARACTER
+    size = 1
+    while type(array) is list and array:
+        size *= len(array)
+        array = array[0]
+    return effort_of_numbers(size)
+
+
+def effort_of_numbers(count: int) -> int:
+    """Estimated work of reading or writing so many numbers in nested lists, in characters of text."""
+    return count // _LISTED_PER_CHARACTER
 
 
 def _effort_of_picture(value: ReadInput, size: int) -> int:

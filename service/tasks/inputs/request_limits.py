@@ -11,6 +11,9 @@ from service.tasks.core.task import Clip, PredictInput, Waveform
 from service.tasks.inputs.json_input import pixels_of, plain_value
 from service.tasks.inputs.sound_file import SoundTooLong
 
+#: Numbers of the answers to a request: JSON blocks the event loop while it is written.
+MAX_ANSWER_NUMBERS: Final = 1 << 18
+
 _SAMPLES_SETTING: Final = "UNROLL_MAX_SAMPLES_PER_REQUEST"
 
 
@@ -33,6 +36,13 @@ class RequestLimits:
         if num_tokens > self.max_tokens:
             sent = f"{num_tokens:,} tokens" if num_inputs == 1 else f"{num_inputs} inputs with {num_tokens:,} tokens"
             raise _too_much(sent, self.max_tokens, "UNROLL_MAX_TOKENS_PER_REQUEST", num_tokens, num_inputs)
+
+    def require_numbers(self, num_numbers: int) -> None:
+        """Raises InvalidInput if the answers of a request, arrays, have more numbers than are written as JSON."""
+        if num_numbers > MAX_ANSWER_NUMBERS:
+            advice = "ask for fewer `outputs`, send less at a time, or ask the Open Inference protocol for binary data"
+            limit = f"as JSON at most {MAX_ANSWER_NUMBERS:,} are sent"
+            raise InvalidInput(f"the answer would hold {num_numbers:,} numbers, {limit}: {advice}")
 
     def require_pixels(self, inputs: Sequence[Any]) -> None:
         """Raises InvalidInput if the pictures among the inputs have more pixels than allowed; none is decoded."""

@@ -1,24 +1,22 @@
-"""Dependency parsing: the head of every word and their relation, with the tag and morphological features of each."""
+"""Dependency parsing: sentences of words, and raw texts, which are cut into sentences and words first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.padding import FloatArray, IntArray
+from service.bundle.padding import FloatArray
 from service.bundle.task_options import ParsingOptions
-from service.errors import InferenceFailed
-from service.tasks.core.hidden import finite_numbers
+from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.hidden import HiddenForm, finite_numbers, formed
 from service.tasks.core.predict_task import PredictTask
-from service.tasks.core.probabilities import DoubleArray, log_softmax, most_probable, softmax
-from service.tasks.core.sentence import END_OF_PLACE, START_OF_PLACE, Sentence, SentenceParameters, SentenceReader
+from service.tasks.core.sentence import SentenceReader
 from service.tasks.core.task import (
-    Answer,
     AnswerStatistics,
     Array,
     InputStatistics,
@@ -26,81 +24,34 @@ from service.tasks.core.task import (
     Runner,
     input_statistics_of,
 )
-from service.tasks.parsing.conllu import conllu
-from service.tasks.parsing.head_encoding import HeadEncodings
-from service.tasks.parsing.spanning_tree import maximum_spanning_tree
+from service.tasks.parsing.conllu import answer_conllu
+from service.tasks.parsing.parsing_answer import ParsingAnswer, ParsingParameters
+from service.tasks.parsing.segmenter import CutSentence, Segmenter
+from service.tasks.parsing.sentence_parser import ParsingExample, ParsingOutput, SentenceParser
+from service.tasks.parsing.text_places import TextPlaces
 
-#: The relation to the root in Universal Dependencies. Where a model has it, one word has it: the one whose head is the
-#: root.
-ROOT_RELATION = "root"
+#: Sentences of a text that are parsed in one run, and their words with padding.
+_SENTENCES, _WORDS = 32, 2048
+#: How many words more than twice those of the shortest they may have.
+_NEAR: Final = 8
 
-
-class ParsingParameters(SentenceParameters):
-    """How to count the places of words, and whether to return CoNLL-U."""
-
-    conllu: bool = Field(default=False, description="also return the sentence as CoNLL-U, ten columns a word")
-
-
-class ParsedToken(Answer):
-    """A word, its head and their relation."""
-
-    text: str
-    tag: str
-    score: float = Field(description="probability of the tag, 0 to 1")
-    head: int | None = Field(description="index of its head in `tokens`; null for the root of the sentence")
-    relation: str = Field(description="to its head, such as nsubj")
-    head_score: float = Field(description="probability of the head among the other words and the root, 0 to 1")
-    relation_score: float = Field(description="probability of the relation, given the head, 0 to 1")
-    features: str | None = Field(
-        default=None,
-        exclude_if=lambda features: features is None,
-        description='morphological features, such as "Case=Nom|Number=Sing", "_" for none; if the model gives them',
-    )
-    start: int | None = Field(description=START_OF_PLACE)
-    end: int | None = Field(description=END_OF_PLACE)
+ResultT = TypeVar("ResultT")
 
 
-class ParsingAnswer(Answer):
-    """Every word with its head: a tree with one root. `conllu` and `hidden` only if requested."""
+class TextOutput(NamedTuple):
+    """The sentences of a text that was cut, with the tree of each; None if scores of its characters were not finite.
 
-    tokens: list[ParsedToken]
-    conllu: str | None = Field(
-        default=None, exclude_if=lambda text: text is None, description="the sentence as CoNLL-U, if requested"
-    )
-    hidden: list[float] | None = Field(
-        default=None,
-        exclude_if=lambda hidden: hidden is None,
-        description="the mean of the hidden states of its words, if requested",
-    )
+    `hidden` is the mean over all words.
+    """
 
-
-@dataclass(slots=True)
-class ParsingExample(Sentence):
-    """One sentence as ids, and whether its answer has CoNLL-U."""
-
-    conllu: bool = False
-
-
-class Chosen(NamedTuple):
-    """What was chosen for each word, and its probability."""
-
-    ids: list[int]
-    scores: list[float]
-
-
-class ParsingOutput(NamedTuple):
-    """A tree over one sentence. The ids of heads are 0 for the root and j for the j-th word."""
-
-    tags: Chosen
-    heads: Chosen
-    relations: Chosen
-    features: list[int] | None
-    is_finite: bool
+    cut: Sequence[CutSentence] | None
+    sentences: Sequence[ParsingExample]
+    outputs: Sequence[ParsingOutput]
     hidden: FloatArray | None = None
 
 
-class Parsing(PredictTask[ParsingExample, ParsingOutput]):
-    """Parses sentences: the graph `parser`, the maximum spanning tree, and with `biaffine` the graph `relations`."""
+class Parsing(PredictTask[ParsingExample, ParsingOutput | TextOutput]):
+    """Parses sentences; and where the bundle has the graph `segmenter`, texts of several sentences."""
 
     parameters_type = ParsingParameters
     answer_type = ParsingAnswer
@@ -109,109 +60,105 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         manifest = bundle.manifest
         if not isinstance(manifest.options, ParsingOptions):
             raise TypeError(f"{manifest.name} is a bundle for {manifest.task}, not for parsing")
-        self._options = manifest.options
+        self._options = options = manifest.options
         self._labels = manifest.labels
-        self._reader = SentenceReader(bundle, "parser", self._options.max_word_characters, ParsingExample)
-        self._encodings = HeadEncodings(manifest.labels, self._options.offsets) if self._options.offsets else None
-        names = self._options.relations
-        self._root = names.index(ROOT_RELATION) if ROOT_RELATION in names and len(names) > 1 else None
+        self._reader = SentenceReader(bundle, "parser", options.max_word_characters, ParsingExample)
+        self._parser = SentenceParser(bundle, options, self._reader)
+        self._segmenter = Segmenter(bundle, options.segmenter) if options.segmenter is not None else None
 
     def preprocess(self, value: PredictInput, parameters: ParsingParameters) -> ParsingExample:
-        """Split a text into words, or take a list of words, and look them up."""
-        example = self._reader.read(value, parameters)
+        """Split a text into words, or take a list of words, and look them up; or read a text that is cut by `run`."""
+        if self._segmenter is None and parameters.segment:
+            message = "this model does not cut text into sentences: leave it out, or set it to false"
+            raise InvalidInput(message, ("parameters", "segment"))
+        if self._segmenter is not None and isinstance(value, str) and parameters.segment is not False:
+            raw = self._segmenter.read(value)
+            example = self._reader.uncut(value, parameters)
+            example.raw, example.unit = raw, parameters.offsets
+        else:
+            example = self._reader.read(value, parameters)
         example.conllu = parameters.conllu
         return example
 
-    def run(self, runner: Runner, examples: Sequence[ParsingExample]) -> list[ParsingOutput]:
-        feeds = self._reader.feeds(examples)
-        lengths: list[int] = feeds["lengths"].tolist()
-        outputs, vectors = self._reader.run(runner, feeds, examples)
-        tags = _chosen(outputs["emissions"], lengths)
-        features = _chosen(outputs["feature_logits"], lengths) if self._options.features else None
-        arcs = [self._arc_scores(outputs, row, tags[row].ids) for row in range(len(examples))]
-        trees = [best_heads(scores) for scores in arcs]
-        logits = self._relation_logits(runner, outputs, trees, lengths)
-        relations = [self._relations(logits[row], heads) for row, (heads, _) in enumerate(trees)]
-        is_finite = self._finite(outputs, lengths, logits)
+    def run(self, runner: Runner, examples: Sequence[ParsingExample]) -> list[ParsingOutput | TextOutput]:
+        def of_texts(texts: Sequence[ParsingExample]) -> Sequence[ParsingOutput | TextOutput]:
+            return self._parse_texts(runner, texts)
+
+        return _apart(examples, partial(self._parser.parse, runner), of_texts)
+
+    def _parse_texts(self, runner: Runner, texts: Sequence[ParsingExample]) -> list[TextOutput]:
+        cuts, sentences = self._cut(runner, texts)
+        outputs = iter(_in_groups([*chain(*sentences)], partial(self._parser.parse, runner)))
         return [
-            ParsingOutput(
-                tags[row],
-                Chosen(heads.tolist(), scores.tolist()),
-                relations[row],
-                features[row].ids if features else None,
-                is_finite[row],
-                vectors[row],
-            )
-            for row, (heads, scores) in enumerate(trees)
+            _text_output(text, cut, its, [next(outputs) for _ in its])
+            for text, cut, its in zip(texts, cuts, sentences, strict=True)
         ]
 
-    def _arc_scores(self, outputs: dict[str, Array], row: int, tag_ids: list[int]) -> Array:
-        """`[words, words + 1]`: the score of each word's candidate heads; finite."""
-        size = len(tag_ids)
-        if self._encodings is None:
-            return _as_finite(outputs["arc_scores"][row, :size, : size + 1])
-        log_probs = log_softmax(_as_finite(outputs["offset_logits"][row, :size]))
-        return self._encodings.arc_scores(log_probs, np.array(tag_ids))
-
-    def _relation_logits(
-        self,
-        runner: Runner,
-        outputs: dict[str, Array],
-        trees: Sequence[tuple[IntArray, DoubleArray]],
-        lengths: Sequence[int],
-    ) -> list[Array]:
-        """`[words, relations]` of each sentence. With `biaffine`, one run for the chosen arcs of the whole batch."""
-        if self._encodings is not None:
-            return [outputs["relation_logits"][row, :length] for row, length in enumerate(lengths)]
-        feeds = {
-            "dependents": np.concatenate([outputs["dependents"][row, :length] for row, length in enumerate(lengths)]),
-            "heads": np.concatenate([outputs["heads"][row, heads] for row, (heads, _) in enumerate(trees)]),
-        }
-        logits = runner.run("relations", feeds)["relation_logits"]
-        return np.split(logits, np.cumsum(lengths)[:-1])
-
-    def _relations(self, logits: Array, heads: IntArray) -> Chosen:
-        """The best relation of each word; the one to the root belongs to the root's word alone."""
-        logits = _as_finite(logits)
-        allowed = logits.astype(np.float64)
-        if self._root is not None:
-            allowed[heads != 0, self._root] = -np.inf
-            allowed[heads == 0, np.arange(logits.shape[1]) != self._root] = -np.inf
-        ids = allowed.argmax(axis=1)
-        return Chosen(ids.tolist(), np.take_along_axis(softmax(logits), ids[:, None], axis=1)[:, 0].tolist())
-
-    def _finite(self, outputs: dict[str, Array], lengths: Sequence[int], relation_logits: list[Array]) -> list[bool]:
-        """Whether all numbers that the answer to each row depends on are finite; padding is not looked at."""
-        names = [name for name in ("emissions", "feature_logits", "offset_logits") if name in outputs]
-        found = []
-        for row, length in enumerate(lengths):
-            read = [outputs[name][row, :length] for name in names]
-            is_finite = all(np.isfinite(values).all() for values in [*read, relation_logits[row]])
-            if is_finite and self._encodings is None:
-                is_finite = _are_finite_arcs(outputs["arc_scores"][row, :length, : length + 1])
-            found.append(is_finite)
-        return found
+    def _cut(
+        self, runner: Runner, texts: Sequence[ParsingExample]
+    ) -> tuple[list[list[CutSentence] | None], list[list[ParsingExample]]]:
+        """The sentences of each text, and the same looked up."""
+        assert self._segmenter is not None, "only a bundle with a segmenter has texts to cut"
+        cuts = self._segmenter.cut(runner, [text.raw for text in texts if text.raw is not None])
+        sentences = []
+        for text, cut in zip(texts, cuts, strict=True):
+            hidden: HiddenForm = "plain" if text.hidden else ""
+            sentences.append([self._reader.of_words(each.words, hidden) for each in cut or ()])
+        return cuts, sentences
 
     def embed(self, runner: Runner, examples: Sequence[ParsingExample]) -> list[Array]:
-        return self._reader.embed(runner, self._reader.feeds(examples))
+        def of_sentences(sentences: Sequence[ParsingExample]) -> list[Array]:
+            return self._reader.embed(runner, self._reader.feeds(sentences))
 
-    def plain_answer(self, example: ParsingExample, output: ParsingOutput) -> dict[str, Any]:
+        def of_texts(texts: Sequence[ParsingExample]) -> list[Array]:
+            _, sentences = self._cut(runner, texts)
+            vectors = iter(_in_groups([*chain(*sentences)], of_sentences))
+            return [_mean([next(vectors) for _ in its], its) for its in sentences]
+
+        return _apart(examples, of_sentences, of_texts)
+
+    def plain_answer(self, example: ParsingExample, output: ParsingOutput | TextOutput) -> dict[str, Any]:
         """The answer of `postprocess` as JSON values.
 
         Raises:
             InferenceFailed: if the scores are not finite.
         """
-        if not output.is_finite:
-            raise InferenceFailed("the model computed scores of tags, heads or relations that are not finite numbers")
-        tokens = [self._token(example, output, word) for word in range(example.length)]
-        for token, (start, end) in zip(tokens, example.places_of_words(), strict=True):
-            token["start"], token["end"] = start, end
-        answer: dict[str, Any] = {"tokens": tokens}
+        if isinstance(output, TextOutput):
+            answer = self._text_answer(example, output)
+        else:
+            places = example.places_of_words()
+            answer = {"tokens": self._tokens(example, output, places)}
         if example.conllu:
-            answer["conllu"] = conllu(tokens)
+            answer["conllu"] = answer_conllu(answer)
         if output.hidden is not None:
             answer["hidden"] = finite_numbers(output.hidden)
         return answer
+
+    def _text_answer(self, text: ParsingExample, output: TextOutput) -> dict[str, Any]:
+        """The sentences of a text as one list of tokens."""
+        if output.cut is None:
+            raise InferenceFailed("the model computed scores of characters that are not finite numbers")
+        assert text.text is not None, "what was cut is a text"
+        places = TextPlaces(text.text, output.cut, text.unit)
+        tokens: list[dict[str, Any]] = []
+        for sentence, tree, its in zip(output.sentences, output.outputs, places.of_words, strict=True):
+            first = len(tokens)
+            for token in self._tokens(sentence, tree, its):
+                if token["head"] is not None:
+                    token["head"] += first
+                tokens.append(token)
+        return {"tokens": tokens, "sentences": places.sentences, "multiword_tokens": places.multiword_tokens}
+
+    def _tokens(
+        self, example: ParsingExample, output: ParsingOutput, places: Sequence[tuple[int | None, int | None]]
+    ) -> list[dict[str, Any]]:
+        """The words of one sentence. Raises InferenceFailed if a score is not finite."""
+        if not output.is_finite:
+            raise InferenceFailed("the model computed scores of tags, heads or relations that are not finite numbers")
+        tokens = [self._token(example, output, word) for word in range(example.length)]
+        for token, (start, end) in zip(tokens, places, strict=True):
+            token["start"], token["end"] = start, end
+        return tokens
 
     def _token(self, example: ParsingExample, output: ParsingOutput, word: int) -> dict[str, Any]:
         head = output.heads.ids[word]
@@ -226,9 +173,11 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         }
         if output.features is not None:
             token["features"] = self._options.features[output.features[word]]
+        if output.lemmas is not None:
+            token["lemma"] = output.lemmas[word]
         return token
 
-    def postprocess(self, example: ParsingExample, output: ParsingOutput) -> ParsingAnswer:
+    def postprocess(self, example: ParsingExample, output: ParsingOutput | TextOutput) -> ParsingAnswer:
         return ParsingAnswer.model_validate(self.plain_answer(example, output))
 
     def input_statistics(self, example: ParsingExample) -> InputStatistics:
@@ -241,33 +190,56 @@ class Parsing(PredictTask[ParsingExample, ParsingOutput]):
         return AnswerStatistics([token["tag"] for token in tokens], confidence)
 
 
-def best_heads(scores: Array) -> tuple[IntArray, DoubleArray]:
-    """The head of each word in the best tree, and its probability among the candidates of that word alone.
-
-    `scores` is as for `maximum_spanning_tree`.
-    """
-    words = np.arange(len(scores))
-    heads = maximum_spanning_tree(scores)
-    candidates = scores.astype(np.float64)
-    candidates[words, words + 1] = -np.inf
-    return heads, softmax(candidates)[words, heads]
-
-
-def _chosen(logits: Array, lengths: Sequence[int]) -> list[Chosen]:
-    """The most probable id of each word of a padded batch of logits `[batch, time, ids]`."""
-    ids, scores = most_probable(_as_finite(logits))
-    return [Chosen(ids[row, :end].tolist(), scores[row, :end].tolist()) for row, end in enumerate(lengths)]
+def _apart(
+    examples: Sequence[ParsingExample],
+    of_sentences: Callable[[Sequence[ParsingExample]], Sequence[ResultT]],
+    of_texts: Callable[[Sequence[ParsingExample]], Sequence[ResultT]],
+) -> list[ResultT]:
+    """Results in order, of sentences whose words are known and of texts that are still to be cut."""
+    sentences, texts = ([each for each in examples if (each.raw is None) is known] for known in (True, False))
+    if not texts:
+        return [*of_sentences(sentences)]
+    parsed, cut = iter(of_sentences(sentences) if sentences else ()), iter(of_texts(texts))
+    return [next(parsed if each.raw is None else cut) for each in examples]
 
 
-def _as_finite(values: Array) -> Array:
-    """The values with 0 in place of what is not finite; such rows are never answered."""
-    finite = np.isfinite(values)
-    return values if finite.all() else np.where(finite, values, 0.0)
+def _in_groups(
+    sentences: Sequence[ParsingExample], run: Callable[[Sequence[ParsingExample]], Sequence[ResultT]]
+) -> list[ResultT]:
+    """Results in order; sentences of similar length are run together, a bounded number of words at once."""
+    results: dict[int, ResultT] = {}
+    for group in _groups([sentence.length for sentence in sentences]):
+        results |= zip(group, run([sentences[place] for place in group]), strict=True)
+    return [results[place] for place in range(len(sentences))]
 
 
-def _are_finite_arcs(scores: Array) -> bool:
-    """Whether the scores of all candidate heads are finite; that of a word as its own head does not matter."""
-    words = np.arange(len(scores))
-    finite = np.isfinite(scores)
-    finite[words, words + 1] = True
-    return bool(finite.all())
+def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices by length, in groups whose padded size is bounded, and whose sentences are of similar length."""
+    group: list[int] = []
+    for place in np.argsort(lengths, kind="stable").tolist():
+        is_full = len(group) == _SENTENCES or (len(group) + 1) * lengths[place] > _WORDS
+        if group and (is_full or lengths[place] > 2 * lengths[group[0]] + _NEAR):
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
+
+
+def _text_output(
+    text: ParsingExample,
+    cut: Sequence[CutSentence] | None,
+    sentences: Sequence[ParsingExample],
+    outputs: Sequence[ParsingOutput],
+) -> TextOutput:
+    states = [output.hidden for output in outputs if output.hidden is not None]
+    hidden = formed(_mean(states, sentences)[None], [text.hidden])[0] if text.hidden and states else None
+    return TextOutput(cut, sentences, outputs, hidden)
+
+
+def _mean(vectors: Sequence[Array], sentences: Sequence[ParsingExample]) -> Array:
+    """The mean over the words of all sentences, from that of each. Raises InferenceFailed if there is none."""
+    if not vectors:
+        raise InferenceFailed("the model computed scores of characters that are not finite numbers")
+    weights = [sentence.length for sentence in sentences]
+    return np.asarray(np.average(np.stack(vectors).astype(np.float64), axis=0, weights=weights), dtype=np.float32)

@@ -26,7 +26,7 @@ has a log-probability, the end token too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ from service.bundle.tokenizer import EOS
 from service.tasks.core.task import Array
 from service.tasks.seq2seq.beam_rows import Extensions, Mask, Rows, Scores
 from service.tasks.seq2seq.copying import CopyStep
+from service.tasks.seq2seq.grammar.parse_stack import ParseStack
 from service.tasks.seq2seq.hypotheses import AttentionHistory, HypothesisSearch
 from service.tasks.seq2seq.token_scores import largest_entries, log_normalisers, top_token
 
@@ -109,6 +110,7 @@ class BeamSearch:
         if len(in_beams):
             extensions = extensions.joined(self._beams(in_beams, scores, attention))
         self._record_attention(extensions, attention)
+        self._record_parses(extensions)
         finished = [search for search in self._searches if search.is_done]
         return StepResult(finished, self._go_on(extensions, has_grown=True))
 
@@ -125,7 +127,45 @@ class BeamSearch:
             normalisers = log_normalisers(logits, largest)
         elif len(needed):
             normalisers[needed] = log_normalisers(logits[needed], largest[needed])
-        return Scores(logits, tokens, normalisers)
+        return self._constrained(Scores(logits, tokens, normalisers))
+
+    def _constrained(self, scores: Scores) -> Scores:
+        """The scores without tokens after which the text of a constrained sentence could not parse any more.
+
+        Their logits are minus infinity; those that stay have the probability that the model gives them.
+        """
+        if all(search.plan.constraint is None for search in self._searches):
+            return scores
+        logits, tokens = scores.logits.copy(), scores.tokens.copy()
+        num_left = (self._rows.max_steps - self._rows.num_steps + 1).tolist()
+        for row, (search, beam) in enumerate(self._beams_of_rows(np.arange(len(tokens)))):
+            if search.plan.constraint is not None and not search.is_done:
+                allowed = search.plan.constraint.allowed(search.parses[beam], num_left[row], logits.shape[1])
+                np.copyto(logits[row], -np.inf, where=~allowed)
+                tokens[row] = logits[row].argmax()
+        return Scores(logits, tokens, scores.normalisers)
+
+    def _record_parses(self, extensions: Extensions) -> None:
+        """Read the newest token of every open hypothesis of the constrained sentences."""
+        if all(search.plan.constraint is None for search in self._searches):
+            return
+        following: dict[HypothesisSearch, list[ParseStack]] = {}
+        for (search, beam), token in zip(
+            self._beams_of_rows(extensions.parents), extensions.tokens.tolist(), strict=True
+        ):
+            if search.plan.constraint is not None:
+                stack = search.plan.constraint.after(search.parses[beam], token)
+                following.setdefault(search, []).append(stack)
+        for search, parses in following.items():
+            search.parses = parses
+
+    def _beams_of_rows(self, rows: IntArray) -> Iterator[tuple[HypothesisSearch, int]]:
+        """The search of each row, and which of its beams the row is."""
+        sentences = self._rows.sentences[rows]
+        beams = rows - np.searchsorted(self._rows.sentences, sentences)
+        return (
+            (self._searches[sentence], beam) for sentence, beam in zip(sentences.tolist(), beams.tolist(), strict=True)
+        )
 
     def _without_failures(self, logits: Array, broken: IntArray) -> Array:
         """The logits with zeros in the broken rows, whose sentences fail."""
@@ -162,7 +202,7 @@ class BeamSearch:
         return candidates.where((ranks < num_beams) & ~self._is_done(self._rows.sentences[candidates.parents]))
 
     def _candidates(self, index: IntArray, scores: Scores) -> Extensions:
-        """Candidates, best first within each sentence; at least one more than it has beams.
+        """Candidates, best first within each sentence; at least one more than it has beams, if so many are allowed.
 
         Each row has one end token, so of the best `num_beams + 1` of a row at least `num_beams` continue. The ids below
         the end token, padding, unknown and begin, are never produced.
@@ -187,10 +227,11 @@ class BeamSearch:
             self._searches[sentence].is_done = True  # reset below if it has an open hypothesis that may win
         for row, token, total in zip(*leaders, strict=True):
             search = self._search_of(row)
-            is_last = bool(self._rows.num_steps[row] >= self._rows.max_steps[row])
+            num_steps = int(self._rows.num_steps[row])
+            is_last = bool(num_steps >= self._rows.max_steps[row])
             if is_last and search.best is None:
                 self._end(int(row), int(token), float(total), attention)
-            search.is_done = is_last or not search.may_improve(float(total))
+            search.is_done = is_last or not search.may_improve(float(total), num_steps)
 
     def _end(self, row: int, token: int, total: float, attention: Array) -> None:
         """Finish a hypothesis with this token; the sentence keeps it if it is the best so far."""

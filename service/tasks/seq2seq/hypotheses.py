@@ -8,12 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from service.tasks.core.task import Array
+from service.tasks.seq2seq.grammar.parse_stack import ParseStack
+from service.tasks.seq2seq.grammar.word_constraint import WordConstraint
 
 
 class SearchOptions(NamedTuple):
     """Search options of one sentence. `max_steps` includes the end token.
 
-    Greedy decoding needs no log-probabilities; with `wants_score` they are computed for the score.
+    Greedy decoding needs no log-probabilities; with `wants_score` they are computed for the score. With a `constraint`
+    every hypothesis parses, and ends within `max_steps`, which must leave room for the shortest.
     """
 
     num_beams: int
@@ -21,6 +24,7 @@ class SearchOptions(NamedTuple):
     length_penalty: float
     wants_score: bool = True
     keeps_attention: bool = False
+    constraint: WordConstraint | None = None
 
     @property
     def is_scored(self) -> bool:
@@ -54,7 +58,10 @@ class AttentionHistory(NamedTuple):
 
 
 class HypothesisSearch:
-    """The search of one sentence, apart from its rows. `attention` has one entry for each of its open beams."""
+    """The search of one sentence, apart from its rows.
+
+    `attention` and, under a constraint, `parses` have one entry for each of its open beams.
+    """
 
     def __init__(self, plan: SearchOptions, source_length: int, told: Mapping[str, Array] | None = None) -> None:
         self.plan = plan
@@ -64,6 +71,7 @@ class HypothesisSearch:
         self.num_ended = 0
         self.is_done = False
         self.attention: list[AttentionHistory | None] = [None]
+        self.parses: list[ParseStack] = [plan.constraint.start] if plan.constraint else []
         self._source_length = source_length
         self._best_score = -np.inf
         self._largest_divisor = self._divisor(plan.max_steps)
@@ -90,12 +98,16 @@ class HypothesisSearch:
         weights = _stacked(history, self._source_length)
         self.best = Hypothesis(tokens, score, weights, origins, self._told)
 
-    def may_improve(self, total: float) -> bool:
-        """Whether an open hypothesis with this log-probability may still become the best.
+    def may_improve(self, total: float, num_steps: int) -> bool:
+        """Whether an open hypothesis with this log-probability after `num_steps` may still become the best.
 
         The bound assumes that all its further tokens have probability 1, and that it ends when the divisor is largest.
+        Once `num_beams` hypotheses have ended, it assumes that it ends now: the search then goes on only with a
+        hypothesis that leads already, as in Hugging Face's `early_stopping=False`.
         """
-        return self.num_ended < self.plan.num_beams and total / self._largest_divisor > self._best_score
+        has_enough = self.num_ended >= self.plan.num_beams
+        divisor = self._divisor(num_steps) if has_enough else self._largest_divisor
+        return total / divisor > self._best_score
 
     def extended(self, weights: Array, before: AttentionHistory | None) -> AttentionHistory | None:
         """The history with the weights of one more step; None unless attention is returned."""

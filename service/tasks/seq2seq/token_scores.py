@@ -42,6 +42,7 @@ def log_normalisers(logits: Array, largest: Array) -> DoubleArray:
 def largest_entries(scores: Array, count: int) -> tuple[IntArray, IntArray]:
     """Rows and columns of each row's `count` largest entries, with all that equal the smallest of those, or more.
 
+    Entries of minus infinity are never among them: a constraint has ruled them out.
     For long rows a lower bound comes first: the `count`-th largest of the maxima of all blocks.
     """
     width = scores.shape[1]
@@ -49,6 +50,6 @@ def largest_entries(scores: Array, count: int) -> tuple[IntArray, IntArray]:
     if width >= 2 * count * _BLOCK:
         bounds = np.maximum.reduceat(scores, np.arange(0, width, _BLOCK), axis=1)
     count = min(count, bounds.shape[1])
-    threshold = np.partition(bounds, -count, axis=1)[:, -count, None]
+    threshold = np.maximum(np.partition(bounds, -count, axis=1)[:, -count, None], np.finfo(scores.dtype).min)
     rows, columns = np.divmod(np.flatnonzero(scores >= threshold), width)
     return rows, columns

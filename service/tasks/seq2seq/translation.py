@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import Field
 
-from service.bundle.load import Bundle
+from service.bundle.load import MANIFEST_FILE, Bundle
 from service.bundle.padding import IntArray, lengths_of, pad_ids
 from service.bundle.task_options import TranslationOptions
 from service.bundle.tokenizer import EOS, SPECIAL_TOKENS, TextTokenizer
 from service.bundle.word_joiners import Place, join_words
-from service.errors import InvalidInput, UnrollError
+from service.errors import BundleCorrupt, InvalidInput, UnrollError
 from service.tasks.core.task import (
     Answer,
     Array,
@@ -25,12 +25,19 @@ from service.tasks.core.task import (
     require_short_text,
 )
 from service.tasks.seq2seq.copying import extended_ids
+from service.tasks.seq2seq.grammar.parse_table import GrammarError
+from service.tasks.seq2seq.grammar.word_constraint import WordConstraint
+from service.tasks.seq2seq.grammar.word_grammar import WordGrammar
 from service.tasks.seq2seq.hypotheses import Hypothesis, SearchOptions
 from service.tasks.seq2seq.seq2seq import Seq2Seq, Seq2SeqAnswer, Seq2SeqParameters
 
 
 class TranslationParameters(Seq2SeqParameters):
     """Parameters of beam search. Defaults, which `max_new_tokens` derives from the source, are in the manifest."""
+
+    constrained: bool | None = Field(
+        default=None, description="answer only what the model's grammar parses; the default where it has one"
+    )
 
 
 class Attention(Answer):
@@ -98,6 +105,7 @@ class Translation(Seq2Seq[TranslationExample]):
         self._tokens_beyond_source = manifest.options.tokens_beyond_source
         if manifest.options.copying:
             self.copy_ids = padded_copy_ids
+        self._grammar = grammar_of(bundle, manifest.options)
 
     def preprocess(self, value: PredictInput, parameters: TranslationParameters) -> TranslationExample:
         """Tokenise a text. A list of words is refused, because the tokenizer splits text by its own rules."""
@@ -110,9 +118,33 @@ class Translation(Seq2Seq[TranslationExample]):
             raise InvalidInput("the text holds nothing that this model can read")
         require_at_most(len(ids), max_tokens, "tokens")
         plan = self.plan(parameters, 2 * len(ids) + self._tokens_beyond_source)
+        example = TranslationExample([*ids, EOS], [*tokens, SPECIAL_TOKENS[EOS]], plan)
         if self.copy_ids is not None:
-            return self._example_to_copy(text, ids, plan)
-        return TranslationExample([*ids, EOS], [*tokens, SPECIAL_TOKENS[EOS]], plan)
+            example = self._example_to_copy(text, ids, plan)
+        return self._constrained(example, parameters)
+
+    def _constrained(self, example: TranslationExample, parameters: TranslationParameters) -> TranslationExample:
+        """The example with the grammar, unless the request does without it or the model has none."""
+        if self._grammar is None:
+            if parameters.constrained:
+                raise InvalidInput(
+                    "this model has no grammar, so its answers cannot be constrained by one",
+                    ("parameters", "constrained"),
+                )
+            return example
+        if parameters.constrained is False:
+            return example
+        max_steps, shortest = example.plan.max_steps, int(self._grammar.shortest) + 1
+        if parameters.max_new_tokens is not None and max_steps < shortest:
+            raise InvalidInput(
+                f"max_new_tokens is {max_steps}, and the shortest answer that the grammar of this model parses has "
+                f"{shortest} tokens, the end token counted",
+                ("parameters", "max_new_tokens"),
+            )
+        size, words = self._target.vocabulary_size, example.source_tokens
+        copied = {token: words[token - size] for token in example.copy_ids if token >= size}
+        constraint = WordConstraint(self._grammar, copied)
+        return replace(example, plan=example.plan._replace(max_steps=max(max_steps, shortest), constraint=constraint))
 
     def _example_to_copy(self, text: str, ids: list[int], plan: SearchOptions) -> TranslationExample:
         """The example of a model that copies. The target tokenizer keeps the case and the digits of words."""
@@ -160,6 +192,21 @@ class Translation(Seq2Seq[TranslationExample]):
             "target_tokens": self._words(example, hypothesis),
             "weights": hypothesis.attention.tolist(),
         }
+
+
+def grammar_of(bundle: Bundle, options: TranslationOptions) -> WordGrammar | None:
+    """The grammar of a bundle, matched with its target vocabulary; None if it has none.
+
+    Raises:
+        BundleCorrupt: it cannot be used.
+    """
+    if not options.grammar:
+        return None
+    limit = bundle.manifest.limits.max_new_tokens
+    try:
+        return WordGrammar(options.grammar, bundle.tokenizers["target"], options.copying, limit)
+    except GrammarError as error:
+        raise BundleCorrupt(bundle.path / MANIFEST_FILE, f"options.grammar: {error}") from error
 
 
 def source_feeds(examples: Sequence[TranslationExample]) -> tuple[dict[str, Array], IntArray]:

@@ -140,7 +140,19 @@ def test_data_never_becomes_markup() -> None:
 
 
 #: Folders of the page in import order: each may import only from itself and from later ones.
-ROOMS = ("app.js", "views", "speech", "panels", "clips", "editors", "workbench", "charts", "requests", "elements")
+ROOMS = (
+    "app.js",
+    "views",
+    "speech",
+    "panels",
+    "clips",
+    "arrays",
+    "editors",
+    "workbench",
+    "charts",
+    "requests",
+    "elements",
+)
 
 
 def test_folders_of_the_page_import_in_one_direction() -> None:

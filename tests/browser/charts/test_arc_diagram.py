@@ -76,7 +76,7 @@ def test_a_word_shows_its_head_and_its_dependents(page: Page, parsed: tuple[Loca
     expect(answer.locator(".arc-word.is-near")).to_have_count(len(near))
     lit = [token for word, token in enumerate(tokens) if place in (word, token["head"])]
     expect(answer.locator(".arc.is-lit")).to_have_count(len(lit))
-    expect(answer.locator(".readout")).to_contain_text(f"cat · {tokens[place]['tag']}")
+    expect(answer.locator(".readout")).to_contain_text(f"cat · lemma {tokens[place]['lemma']} · {tokens[place]['tag']}")
     words.nth(1).hover()
     expect(words.nth(1)).to_have_attribute("aria-selected", "true")
     expect(answer.locator(".readout")).to_contain_text("lives · ")
@@ -107,8 +107,8 @@ def test_the_table_says_what_the_arcs_say(parsed: tuple[Locator, list[dict[str, 
     heads = [
         "root" if token["head"] is None else f"{token['head'] + 1} {tokens[token['head']]['text']}" for token in tokens
     ]
-    assert [row[:5] for row in rows] == [
-        [str(number), token["text"], token["tag"], token["relation"], head]
+    assert [row[:6] for row in rows] == [
+        [str(number), token["text"], token["lemma"], token["tag"], token["relation"], head]
         for number, (token, head) in enumerate(zip(tokens, heads, strict=True), start=1)
     ]
 

@@ -8,30 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from service.bundle.load import load_bundle
-from tests.browser.conftest import watched_page
 from tests.browser.playground import answer_of, open_model
-from tests.browser.readable import PHONE, THEMES, Theme, contrast_of, nameless_roles, width_of
+from tests.browser.signal_models import VIDEO
 from tests.live_server import LiveServer, live_server
 from tests.tasks.inputs.clips.tiny_clips import gif_of, square_clip
-from tests.training.tiny_video import publish_video, video_captioner
 
-VIDEO = "tiny-video"
 GIF = gif_of(square_clip("red", ("moves left", "moves right"), 8))
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    publish_video(video_captioner(), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(models: Path) -> Iterator[LiveServer]:
-    with live_server(models) as started:
+def server(signal_models: Path) -> Iterator[LiveServer]:
+    with live_server(signal_models) as started:
         yield started
 
 
@@ -48,12 +38,12 @@ def choose(page: Page, name: str, content: bytes, mime: str) -> None:
     page.locator("#input").set_input_files({"name": name, "mimeType": mime, "buffer": content})
 
 
-def test_a_recorded_clip_is_described_with_its_actions(page: Page, models: Path) -> None:
+def test_a_recorded_clip_is_described_with_its_actions(page: Page, signal_models: Path) -> None:
     """The first example is sent as it is; caption, both actions and the number of frames stand in the answer."""
     open_model(page, VIDEO)
     expect(page.locator("form").get_by_role("img", name="The clip")).to_be_visible()
     sent, prediction = describe(page)
-    example = load_bundle(models / VIDEO / "1").examples[0]
+    example = load_bundle(signal_models / VIDEO / "1").examples[0]
     assert base64.b64encode(sent).decode() == example.inputs["clip"]
     answer = page.locator(".answer")
     expect(answer.locator(".translated")).to_have_text(prediction["text"] or "(an empty text)")
@@ -125,32 +115,3 @@ def test_what_is_no_clip_is_said_at_the_field_and_the_next_one_is_taken(page: Pa
     choose(page, "red.gif", GIF, "image/gif")
     expect(page.locator(".field-error")).to_have_count(0)
     assert describe(page)[0] == GIF
-
-
-@pytest.fixture(scope="module")
-def answered_page(context: BrowserContext) -> Iterator[Page]:
-    """A page with the answer to a clip, a word chosen and all details expanded."""
-    for page in watched_page(context):
-        open_model(page, VIDEO)
-        page.locator("button.run").click()
-        expect(page.locator(".receipt")).to_be_visible()
-        for summary in page.locator("summary").all():
-            summary.click()
-        yield page
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_text_about_clips_stands_out(answered_page: Page, theme: Theme) -> None:
-    answered_page.emulate_media(color_scheme=theme)
-    measured = contrast_of(answered_page)
-    assert measured["seen"] > 40
-    assert measured["found"] == []
-
-
-def test_all_about_clips_has_a_name_for_a_screen_reader(answered_page: Page) -> None:
-    assert nameless_roles(answered_page) == []
-
-
-def test_clips_fit_a_phone(answered_page: Page) -> None:
-    answered_page.set_viewport_size(PHONE)
-    assert width_of(answered_page) == PHONE["width"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.cli.transcription.command import _speech_model
-from service.client.model_answers import ModelVersion
+from service.client.answers.models import ModelVersion
 from service.errors import UnrollError
 
 

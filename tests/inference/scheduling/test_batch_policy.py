@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -56,6 +56,14 @@ def test_an_item_that_has_waited_beyond_the_bound_is_in_the_next_batch(
 
 
 @settings(deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=40), limits)
+def test_equal_lengths_are_never_mixed(lengths: list[int], limits: BatchLimits) -> None:
+    """Where a graph would read padding there is none: every batch has items of one length."""
+    batch = next_batch(queue_of(lengths, [0.0] * 40), replace(limits, equal_lengths=True), NOW_S)
+    assert len({item.length for item in batch}) == 1
+
+
+@settings(deadline=None)
 @given(queues, limits)
 def test_everything_is_answered_in_the_end(waiting: list[Item], limits: BatchLimits) -> None:
     """Taking batches until the queue is empty takes each item exactly once."""
@@ -70,6 +78,13 @@ def test_everything_is_answered_in_the_end(waiting: list[Item], limits: BatchLim
 def test_near_lengths_share_a_batch() -> None:
     waiting = [Item(10), Item(100), Item(11), Item(10), Item(90)]
     assert [item.length for item in next_batch(waiting, BatchLimits(), NOW_S)] == [10, 10, 11]
+
+
+def test_equal_lengths_share_a_batch() -> None:
+    """Items of one length run together although others wait between them, and those next to them are left out."""
+    waiting = [Item(10), Item(9), Item(10), Item(11), Item(10)]
+    batch = next_batch(waiting, BatchLimits(equal_lengths=True), NOW_S, run_tokens=1e6)
+    assert [item.length for item in batch] == [10, 10, 10]
 
 
 def test_a_run_that_costs_more_than_its_tokens_makes_larger_batches() -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from service.bundle.load import read_manifest
 from service.bundle.models_folder import find_bundles
+from tests.tasks.tensors.tiny_tensors import write_tensors_bundle
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
 
 RELOADED = "soak-reloaded"
@@ -26,6 +27,8 @@ def write_folders(under: Path, own_models: Path | None = None) -> Folders:
     if own_models is None:
         write_all_tiny_bundles(folders.models)
         write_tiny_bundle(folders.models, "tagging", reads_chunks=True)
+        write_tensors_bundle(folders.models, "lstm")
+        write_tensors_bundle(folders.models, "equal")
     else:
         for bundle in find_bundles(own_models):
             read_manifest(bundle)

@@ -27,6 +27,12 @@ def test_a_sentence_has_ten_columns_and_its_text() -> None:
     )
 
 
+def test_lemmas_are_the_third_column() -> None:
+    """White space in one is a blank, as in a form."""
+    lines = conllu([token("went", lemma="go"), token("a b", lemma="a\tb")]).splitlines()
+    assert [line.split("\t")[1:3] for line in lines[1:3]] == [["went", "go"], ["a b", "a b"]]
+
+
 def test_a_tagged_sentence_has_no_heads() -> None:
     tagged = [{"text": "Hi", "tag": "INTJ", "start": None, "end": None}]
     assert conllu(tagged) == "# text = Hi\n1\tHi\t_\tINTJ\t_\t_\t_\t_\t_\t_\n\n"

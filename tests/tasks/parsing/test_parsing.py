@@ -16,7 +16,8 @@ from service.bundle.task_options import ParsingOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.task import Array
 from service.tasks.parsing.head_encoding import encode_heads
-from service.tasks.parsing.parsing import Parsing, ParsingAnswer, ParsingParameters
+from service.tasks.parsing.parsing import Parsing
+from service.tasks.parsing.parsing_answer import ParsingAnswer, ParsingParameters
 from service.tasks.recorded import differences
 from tests.tasks.builders import FunctionRunner, parsing_bundle
 
@@ -160,6 +161,18 @@ def test_features_are_in_the_answer_where_the_model_gives_them() -> None:
     assert [token.features for token in answer.tokens] == ["Number=Sing", "_"]
     without = Parsing(parsing_bundle(WORDS, TAGS, RELATIONS))
     assert "features" not in answer_to(without, "ada sees").model_dump()["tokens"][0]
+
+
+def test_lemmas_are_found_with_the_predicted_tags() -> None:
+    """A word that is a noun and a verb has the lemma of its tag; CoNLL-U has it too; without a table there is none."""
+    task = task_of("biaffine", lemmatizer={"table": {"NOUN": {"0-": "sees"}, "VERB": {"1-": "sees"}}})
+    logits = np.array([[9, 0, 0], [0, 9, 0]], dtype=np.float32)
+    answer = answer_to(task, "sees sees", emissions=logits)
+    assert [(token.tag, token.lemma) for token in answer.tokens] == [("NOUN", "sees"), ("VERB", "see")]
+    (answer,) = answers(task, ["in paris"], conllu=True)
+    assert answer.conllu is not None
+    assert [line.split("\t")[2] for line in answer.conllu.splitlines()[1:3]] == [token.lemma for token in answer.tokens]
+    assert "lemma" not in answer_to(task_of("biaffine"), "ada sees").model_dump()["tokens"][0]
 
 
 def test_one_run_scores_the_relations_of_the_whole_batch() -> None:

@@ -9,19 +9,22 @@ import numpy as np
 
 from service.bundle.hidden_output import HIDDEN_STATES
 from service.bundle.manifest import GraphSpec
-from service.bundle.task_options import ParsingOptions
+from service.bundle.task_options import LemmatizerOptions, ParsingOptions
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
 PARSER_TAGS = ("NOUN", "VERB", "DET")
+_LEMMAS = LemmatizerOptions(table={"NOUN": {"1-": "cats"}, "VERB": {"2-it": "sat"}, "DET": {"0-": "the"}})
 _OFFSETS = ("ROOT", "NOUN:+1", "NOUN:-1", "VERB:+1", "VERB:-1", "DET:+1", "DET:-1")
 
 
 def parsing_options(decoder: Literal["biaffine", "labels"]) -> ParsingOptions:
+    """Lemmas too with `biaffine`."""
     return ParsingOptions(
         decoder=decoder,
         relations=("root", "nsubj", "det", "obl"),
         offsets=_OFFSETS if decoder == "labels" else (),
         features=("_", "Number=Sing"),
+        lemmatizer=_LEMMAS if decoder == "biaffine" else None,
     )
 
 

@@ -142,6 +142,7 @@ PLANS = st.tuples(
         length_penalty=st.sampled_from([0.0, 0.5, 1.0]),
         wants_score=st.booleans(),
         keeps_attention=st.booleans(),
+        constraint=st.none(),
     ),
 )
 
@@ -221,6 +222,22 @@ def test_the_search_stops_when_no_open_hypothesis_can_win() -> None:
     assert found is not None
     assert found.tokens == []
     assert len(model.calls) == 1
+
+
+def test_unlikely_ends_do_not_stop_a_search_that_a_likelier_hypothesis_still_leads() -> None:
+    """Two beams see two unlikely ends, at the first and the second token, before the likely sentence of two ends."""
+    (found,) = search([small_chain({EOS: 0.1, 4: 0.9}, {EOS: 0.1, 4: 0.9}, {EOS: 1.0})], [SearchOptions(2, 8, 0.0)])
+    assert found is not None
+    assert found.tokens == [4, 4]
+    assert found.score == pytest.approx(np.log(0.81))
+
+
+def test_enough_ends_stop_a_search_that_only_a_larger_divisor_could_still_turn() -> None:
+    """After as many ends as beams, an open hypothesis that is behind now does not go on in the hope of its length."""
+    chain = small_chain({EOS: 0.5, 4: 0.25, 5: 0.25}, {EOS: 0.5, 4: 0.5})
+    (found,), model = beam_search([chain], [SearchOptions(2, 8, 4.0)])
+    assert found is not None
+    assert len(model.calls) == 2
 
 
 def test_the_beam_is_filled_up_when_a_hypothesis_ends() -> None:

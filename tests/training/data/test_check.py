@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data import check as check_data
 from training.data.check import DataReport
 
@@ -101,7 +101,7 @@ def test_unreadable_files_are_in_the_report(tmp_path: Path) -> None:
         ("generation", "a line that is long enough to be told from all others\n" * 2, "characters per line"),
     ],
 )
-def test_other_tasks_have_their_own_units(tmp_path: Path, task: TaskName, content: str, unit: str) -> None:
+def test_other_tasks_have_their_own_units(tmp_path: Path, task: TrainedTask, content: str, unit: str) -> None:
     """Two translations of a sentence are no conflict; a repeated long line is a duplicate."""
     report = check_data.run(task, write(tmp_path, "a.tsv", content))
     split = report.splits[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import ReadOptions
 from training.data.read import read_located, read_records
@@ -31,7 +31,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def fault_of(task: TaskName, path: Path | str, options: ReadOptions | None = None) -> DataFault:
+def fault_of(task: TrainedTask, path: Path | str, options: ReadOptions | None = None) -> DataFault:
     with pytest.raises(DataFault) as caught:
         read_records(task, path, options)
     return caught.value
@@ -221,7 +221,7 @@ def test_tolerant_reading_collects_all_faults(tmp_path: Path) -> None:
     ],
 )
 def test_files_without_records_are_faults(
-    tmp_path: Path, task: TaskName, name: str, content: str, complaint: str
+    tmp_path: Path, task: TrainedTask, name: str, content: str, complaint: str
 ) -> None:
     """A file without records is reported as a fault when it is read."""
     assert complaint in str(fault_of(task, write(tmp_path, name, content)))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from service.bundle.manifest import Limits
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.config.recipe import ConfigFault, Recipe
 from training.data.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
@@ -22,7 +22,7 @@ from training.pipeline.run import Prepared, Run, prepare_run, publish_run, start
 from training.tasks.catalogue import training_task
 
 #: Longer than the limits below, or blank to the service.
-ODD: dict[TaskName, Record] = {
+ODD: dict[TrainedTask, Record] = {
     "tagging": TaggedSentence(("\u00a0", *["cat"] * 30), ("NEW", *["NOUN"] * 30)),
     "classification": LabelledText("cat " * 400, "new"),
     "translation": SentencePair("the cat " * 400, "tier"),
@@ -30,14 +30,14 @@ ODD: dict[TaskName, Record] = {
 }
 
 
-def prepared(task: TaskName, path: Path, limits: Limits | None = None) -> tuple[Recipe, Prepared, Network]:
+def prepared(task: TrainedTask, path: Path, limits: Limits | None = None) -> tuple[Recipe, Prepared, Network]:
     recipe = tiny_recipe(task, path / "data")
     recipe = recipe.model_copy(update={"limits": limits or recipe.limits})
     ready = prepare_run(recipe)
     return recipe, ready, start_run(ready, path / "run").network
 
 
-def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits | None = None) -> DevScore:
+def score(task: TrainedTask, path: Path, odd: Sequence[Record] = (), limits: Limits | None = None) -> DevScore:
     recipe, ready, network = prepared(task, path, limits)
     return DevScorer(ready.task, recipe, ready.vocabulary, [*odd, *ready.data.dev])(network)
 
@@ -51,7 +51,7 @@ def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits
         ("generation", {"loss"}),
     ],
 )
-def test_each_task_has_its_measures(task: TaskName, names: set[str], tmp_path: Path) -> None:
+def test_each_task_has_its_measures(task: TrainedTask, names: set[str], tmp_path: Path) -> None:
     """The first measure selects the best epoch, higher is better; a language model is selected by its loss."""
     found = score(task, tmp_path)
     assert found.measures.keys() == names
@@ -61,7 +61,7 @@ def test_each_task_has_its_measures(task: TaskName, names: set[str], tmp_path: P
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_scoring_leaves_no_trace(task: TaskName, tmp_path: Path) -> None:
+def test_scoring_leaves_no_trace(task: TrainedTask, tmp_path: Path) -> None:
     """Scoring leaves weights, mode and random state unchanged, and a second score is equal."""
     recipe, ready, network = prepared(task, tmp_path)
     network.train()
@@ -76,7 +76,7 @@ def test_scoring_leaves_no_trace(task: TaskName, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_text_beyond_the_limits_does_not_end_a_run(task: TaskName, tmp_path: Path) -> None:
+def test_a_text_beyond_the_limits_does_not_end_a_run(task: TrainedTask, tmp_path: Path) -> None:
     """Long texts, blank words and labels unseen in train are scored or reported as refused."""
     found = score(task, tmp_path, [ODD[task]], Limits(max_input_tokens=6, max_new_tokens=5))
     assert found.measures["loss"] > 0
@@ -122,7 +122,7 @@ def test_measures_may_be_taken_of_a_part_of_dev(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_proofs_fit_the_limits(task: TaskName, tmp_path: Path) -> None:
+def test_proofs_fit_the_limits(task: TrainedTask, tmp_path: Path) -> None:
     """A bundle with narrow limits is published; its dev examples are truncated to the limits."""
     recipe = tiny_recipe(task, tmp_path / "data", epochs=1)
     recipe = recipe.model_copy(update={"limits": Limits(max_input_tokens=5, max_new_tokens=3)})

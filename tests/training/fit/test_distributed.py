@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from tests.ports import free_port
 from tests.training.worker_runs import SHARED_TASKS, begin, shared_recipe, train
@@ -47,7 +47,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("task", SHARED_TASKS)
-def test_two_workers_make_the_updates_of_one(task: TaskName, shared: Path, tmp_path: Path) -> None:
+def test_two_workers_make_the_updates_of_one(task: TrainedTask, shared: Path, tmp_path: Path) -> None:
     """Without dropout, two workers and one process reach the same weights after three epochs, up to rounding."""
     train(begin(partial(shared_recipe, task, shared), tmp_path / "alone", ALONE), ALONE)
     alone, _ = read_tensors(tmp_path / "alone" / "last.safetensors")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from tests.conftest import wait_until
 from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import TASKS, tiny_recipe
@@ -127,7 +127,7 @@ def terminating_score(trainer: Trainer) -> Score:
 class TestResume:
     """A stopped and resumed run equals an uninterrupted one."""
 
-    def recipe(self, task: TaskName, path: Path, **changes: Any) -> Recipe:
+    def recipe(self, task: TrainedTask, path: Path, **changes: Any) -> Recipe:
         """A tiny recipe with weight averaging; dropout is on by default in every task."""
         return tiny_recipe(task, path / "data", epochs=3, ema_decay=0.9, **changes)
 
@@ -139,7 +139,7 @@ class TestResume:
         assert straight.finished
         assert_same_run(path / "straight", path / "stopped")
 
-    def test_after_an_epoch(self, task: TaskName, tmp_path: Path) -> None:
+    def test_after_an_epoch(self, task: TrainedTask, tmp_path: Path) -> None:
         """A signal during dev scoring: the epoch is finished and saved, and the next one is unchanged."""
         recipe = self.recipe(task, tmp_path)
         stopping = make_trainer(recipe, tmp_path / "stopped")
@@ -149,7 +149,7 @@ class TestResume:
         assert (stopping.progress.epoch, stopping.progress.batch) == (1, 0)
         self.resume_and_compare(recipe, tmp_path)
 
-    def test_within_an_epoch(self, task: TaskName, tmp_path: Path) -> None:
+    def test_within_an_epoch(self, task: TrainedTask, tmp_path: Path) -> None:
         """A signal during an update: the update is finished and saved, and the next batch follows."""
         recipe = self.recipe(task, tmp_path)
         stopping = make_trainer(recipe, tmp_path / "stopped", at=3, then=terminate)
@@ -158,7 +158,7 @@ class TestResume:
         assert (stopping.progress.epoch, stopping.progress.batch) == (0, 3)
         self.resume_and_compare(recipe, tmp_path)
 
-    def test_after_a_crash(self, task: TaskName, tmp_path: Path) -> None:
+    def test_after_a_crash(self, task: TrainedTask, tmp_path: Path) -> None:
         """A process that dies between updates resumes from its last checkpoint, without duplicate log lines."""
         recipe = self.recipe(task, tmp_path, optimizer="sgd", learning_rate=0.1)
 
@@ -393,7 +393,7 @@ def test_a_checkpoint_is_written_now_and_then(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_learns(task: TaskName, tmp_path: Path) -> None:
+def test_every_task_learns(task: TrainedTask, tmp_path: Path) -> None:
     """In every task, a few epochs bring the dev loss clearly below that of the first."""
     recipe = tiny_recipe(task, tmp_path / "data", epochs=8, patience=8, learning_rate=0.05)
     make_trainer(recipe, tmp_path / "run").fit()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.networks.build import build_network
 from training.pipeline.dry_run import dry_run, largest_batch
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_dry_run_counts_what_a_run_would_do(task: TaskName, tmp_path: Path) -> None:
+def test_a_dry_run_counts_what_a_run_would_do(task: TrainedTask, tmp_path: Path) -> None:
     """Parameters and updates are exact; memory counts two Adam moments and one average per weight, and activations."""
     recipe = tiny_recipe(task, tmp_path, epochs=7, ema_decay=0.9)
     prepared = prepare_run(recipe)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS, own_recipe, settings_of, write_files
 from training.cli.commands import app
@@ -28,7 +28,7 @@ def loaded(recipe: Recipe) -> RunData:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_has_sensible_defaults(task: TaskName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_task_has_sensible_defaults(task: TrainedTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Name and files suffice, and the files are found from any working directory afterwards."""
     train, dev = write_files(task, tmp_path)
     with monkeypatch.context() as patch:
@@ -43,7 +43,7 @@ def test_every_task_has_sensible_defaults(task: TaskName, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_missing_dev_part_is_split_off_and_said(task: TaskName, tmp_path: Path) -> None:
+def test_a_missing_dev_part_is_split_off_and_said(task: TrainedTask, tmp_path: Path) -> None:
     """A missing dev split is cut off deterministically, its size is reported, and the parts are disjoint."""
     train, _ = write_files(task, tmp_path)
     recipe = own_recipe(task, "mine", str(train))
@@ -149,7 +149,7 @@ def test_a_training_file_is_parsed_once(command: str, tmp_path: Path, monkeypatc
     train, dev = write_files("tagging", tmp_path)
     parsed: list[str] = []
 
-    def counting(task: TaskName, path: str | Path, *rest: Any) -> Any:
+    def counting(task: TrainedTask, path: str | Path, *rest: Any) -> Any:
         parsed.append(str(path))
         return original(task, path, *rest)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, Recipe
 from training.pipeline.pretrained.word_vectors import starting_vectors
@@ -18,23 +18,23 @@ from training.preprocessing.tensor_file import CheckpointFault
 
 CPU = torch.device("cpu")
 #: Each run has vectors of size five.
-WORD_TASKS: tuple[TaskName, ...] = ("tagging", "classification")
+WORD_TASKS: tuple[TrainedTask, ...] = ("tagging", "classification")
 
 
-def trained(task: TaskName, folder: Path) -> Run:
+def trained(task: TrainedTask, folder: Path) -> Run:
     run = start_run(prepare_run(tiny_recipe(task, folder / "data", epochs=1, trackers=[])), folder / "run")
     train_run(run, CPU)
     return run
 
 
-def starting_from(run: str, task: TaskName, folder: Path, unit: str = "word") -> Recipe:
+def starting_from(run: str, task: TrainedTask, folder: Path, unit: str = "word") -> Recipe:
     recipe = tiny_recipe(task, folder)
     return recipe.model_copy(update={"tokenizer": recipe.tokenizer.model_copy(update={"vectors": run, "unit": unit})})
 
 
 @pytest.mark.parametrize("task", WORD_TASKS)
 @pytest.mark.parametrize("before", WORD_TASKS)
-def test_a_word_starts_where_another_run_left_it(before: TaskName, task: TaskName, tmp_path: Path) -> None:
+def test_a_word_starts_where_another_run_left_it(before: TrainedTask, task: TrainedTask, tmp_path: Path) -> None:
     """For every pair of tasks, each word's initial embedding is its vector from the other run."""
     first = trained(before, tmp_path / "first")
     second = start_run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.fit.run_folder import RunFolderFault
@@ -19,14 +19,14 @@ from training.preprocessing.tensor_file import read_tensors, write_tensors
 CPU = torch.device("cpu")
 
 
-def finished_run(task: TaskName, folder: Path, **changes: object) -> Path:
+def finished_run(task: TrainedTask, folder: Path, **changes: object) -> Path:
     recipe = tiny_recipe(task, folder / "data", trackers=[], **changes)
     train_run(start_run(prepare_run(recipe), folder / "run"), CPU)
     return folder / "run"
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_is_repeated_to_the_bit(task: TaskName, tmp_path: Path) -> None:
+def test_a_run_is_repeated_to_the_bit(task: TrainedTask, tmp_path: Path) -> None:
     """Retraining gives bit-identical tokenizers, batches, dropout and averages, whatever the process did before."""
     original = finished_run(task, tmp_path, ema_decay=0.9)
     torch.manual_seed(99)

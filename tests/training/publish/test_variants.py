@@ -13,7 +13,7 @@ import pytest
 
 from service.bundle.load import load_bundle
 from service.bundle.manifest import Variant
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.errors import BundleError, UnrollError
 from service.inference.runtime.device import OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import OrtRunner, available_providers
@@ -31,9 +31,9 @@ from training.publish.paired_runner import PairedRunner
 from training.publish.variants import VariantRefused, add_variant, loss_of_quality, uses_sequence_lens
 from training.publish.verify import verify_bundle
 
-GRAPHS: dict[TaskName, str] = {"tagging": "tagger", "classification": "classifier", "generation": "step"}
+GRAPHS: dict[TrainedTask, str] = {"tagging": "tagger", "classification": "classifier", "generation": "step"}
 TASKS = list(GRAPHS)
-EPOCHS: dict[TaskName, int] = {"tagging": 12, "classification": 2, "generation": 1}
+EPOCHS: dict[TrainedTask, int] = {"tagging": 12, "classification": 2, "generation": 1}
 
 
 def quietly(_sentence: str) -> None:
@@ -41,7 +41,7 @@ def quietly(_sentence: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[TaskName, Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[TrainedTask, Path]:
     """A bundle of each of these tasks, trained to confident predictions; to be copied only."""
     home = tmp_path_factory.mktemp("trained")
     for task in TASKS:
@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[TaskName, Path]:
 
 
 @pytest.fixture
-def copies(trained: dict[TaskName, Path], tmp_path: Path) -> dict[TaskName, Path]:
+def copies(trained: dict[TrainedTask, Path], tmp_path: Path) -> dict[TrainedTask, Path]:
     """Copies of the bundles, to modify."""
     return {task: Path(shutil.copytree(path, tmp_path / task / "1")) for task, path in trained.items()}
 
@@ -63,7 +63,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_int8_is_measured_and_published_beside_fp32(copies: dict[TaskName, Path], task: TaskName) -> None:
+def test_int8_is_measured_and_published_beside_fp32(copies: dict[TrainedTask, Path], task: TrainedTask) -> None:
     """The fp32 files are unchanged byte for byte, manifest and card have the scores, and the bundle verifies."""
     path = copies[task]
     before = content(path)
@@ -84,7 +84,7 @@ def test_int8_is_measured_and_published_beside_fp32(copies: dict[TaskName, Path]
 
 
 def test_a_form_that_scores_too_low_is_refused_with_the_figures(
-    copies: dict[TaskName, Path], monkeypatch: pytest.MonkeyPatch
+    copies: dict[TrainedTask, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A variant below the required score is refused with its scores, and the bundle is unchanged."""
     path = copies["tagging"]
@@ -99,7 +99,7 @@ def test_a_form_that_scores_too_low_is_refused_with_the_figures(
     assert not list(path.parents[1].glob(".staging/*"))
 
 
-def test_a_form_that_answers_an_example_otherwise_is_refused(copies: dict[TaskName, Path]) -> None:
+def test_a_form_that_answers_an_example_otherwise_is_refused(copies: dict[TrainedTask, Path]) -> None:
     path = copies["tagging"]
     examples = path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text(encoding="utf-8").splitlines()]
@@ -115,7 +115,7 @@ def test_a_form_that_answers_an_example_otherwise_is_refused(copies: dict[TaskNa
     [({"drop": 0.7}, "lost 0.70 of 0.5 allowed"), ({"drop": -3.0}, "")],
 )
 def test_verify_judges_the_figures_of_a_form(
-    copies: dict[TaskName, Path], change: dict[str, Any], complaint: str
+    copies: dict[TrainedTask, Path], change: dict[str, Any], complaint: str
 ) -> None:
     """A variant that loses more than the allowed score fails verification, and one that gains passes."""
     path = add_tiny_variant(copies["classification"], "int8", "classifier", **change)
@@ -124,7 +124,9 @@ def test_verify_judges_the_figures_of_a_form(
     assert complaint in report.summary()
 
 
-def test_without_the_data_nothing_is_accepted(copies: dict[TaskName, Path], trained: dict[TaskName, Path]) -> None:
+def test_without_the_data_nothing_is_accepted(
+    copies: dict[TrainedTask, Path], trained: dict[TrainedTask, Path]
+) -> None:
     """A variant is refused without the data on which the bundle was scored."""
     path = copies["tagging"]
     source = trained["tagging"].parents[2] / "tagging" / "dev.conllu"
@@ -137,11 +139,11 @@ def test_without_the_data_nothing_is_accepted(copies: dict[TaskName, Path], trai
         source.write_text(text, encoding="utf-8")
 
 
-def test_the_command_wants_to_know_which_form(copies: dict[TaskName, Path]) -> None:
+def test_the_command_wants_to_know_which_form(copies: dict[TrainedTask, Path]) -> None:
     assert "is a bundle already; add a faster variant with --int8 or --bf16" in refused("export", copies["tagging"])
 
 
-def test_bf16_needs_its_provider(copies: dict[TaskName, Path]) -> None:
+def test_bf16_needs_its_provider(copies: dict[TrainedTask, Path]) -> None:
     if OPENVINO_PROVIDER in available_providers():
         pytest.skip(OTHER_RUNTIME)
     with pytest.raises(BundleError, match="make serve-env RUNTIME=openvino"):
@@ -150,7 +152,7 @@ def test_bf16_needs_its_provider(copies: dict[TaskName, Path]) -> None:
 
 @pytest.mark.openvino
 @pytest.mark.usefixtures("_openvino")
-def test_bf16_leaves_out_graphs_that_openvino_would_get_wrong(copies: dict[TaskName, Path]) -> None:
+def test_bf16_leaves_out_graphs_that_openvino_would_get_wrong(copies: dict[TrainedTask, Path]) -> None:
     """OpenVINO ignores the LSTM's lengths, so bf16 excludes the prefill graph and includes the step graph."""
     variant = add_variant(copies["generation"], "bf16", quietly)
     assert variant.graphs == {"step": "step.onnx"}
@@ -194,7 +196,7 @@ def test_padding_does_not_count_when_two_runners_are_compared() -> None:
     assert paired.agreement == pytest.approx(200 / 3)
 
 
-def test_the_loss_of_steps_is_that_of_the_whole(trained: dict[TaskName, Path]) -> None:
+def test_the_loss_of_steps_is_that_of_the_whole(trained: dict[TrainedTask, Path]) -> None:
     """The loss of single steps on one stream equals that of the prefill graph on the whole text."""
     bundle = load_bundle(trained["generation"])
     runner = OrtRunner(bundle, "cpu")
@@ -207,7 +209,7 @@ def test_the_loss_of_steps_is_that_of_the_whole(trained: dict[TaskName, Path]) -
     assert step_loss(bundle, runner, [text], num_streams=1) == pytest.approx(-chosen.mean(), abs=1e-5)
 
 
-def test_a_variant_names_graphs_that_are_there(copies: dict[TaskName, Path]) -> None:
+def test_a_variant_names_graphs_that_are_there(copies: dict[TrainedTask, Path]) -> None:
     manifest = load_bundle(copies["tagging"]).manifest.model_dump()
     variant = Variant(graphs={"step": "step.int8.onnx"}, **FIGURES)
     with pytest.raises(ValueError, match="the variant int8 names graphs that a tagging has not"):

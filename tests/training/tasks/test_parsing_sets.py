@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from service.bundle.task_options import ParsingOptions
 from tests.training.tiny_runs import own_recipe
 from tests.training.trees.tiny_trees import tree_of, write_trees
 from training.config.recipe import ConfigFault, Recipe
 from training.data.read import read_records
 from training.data.records import ParsedSentence
 from training.preprocessing.batches import NO_LABEL, ParsingBatch
+from training.preprocessing.parsing.lemma_types import NoLemmas
 from training.preprocessing.vocabulary import Vocabulary
 from training.tasks.catalogue import training_task
 
@@ -82,3 +84,23 @@ def test_recipes_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, A
     train, dev = write_trees(tmp_path)
     with pytest.raises(ConfigFault, match=r"tokenizer.unit must be|needs two run folders"):
         own_recipe("parsing", "trees", str(train), str(dev), None, changes)
+
+
+def test_lemmas_of_train_become_options_of_the_bundle(tmp_path: Path) -> None:
+    """The recipe asks for them; without them no table is kept, and data that has none is refused before training."""
+    recipe = recipe_of(tmp_path, lemmas=True)
+    task = training_task(recipe)
+    vocabulary, records = fitted(recipe)
+    options = task.options(recipe, vocabulary)
+    assert isinstance(options, ParsingOptions)
+    assert options.lemmatizer is not None
+    assert options.lemmatizer.table["VERB"]["1-"] == "hears sees"
+    assert task.defaults(records)["network"]["lemmas"]
+    without = [record._replace(lemmas=("_",) * len(record.words)) for record in records]
+    assert not task.defaults(without)["network"]["lemmas"]
+    with pytest.raises(NoLemmas, match="no word of train has a lemma"):
+        task.fit_vocabulary(recipe, without)
+    plain = recipe_of(tmp_path, lemmas=False)
+    options = task.options(plain, task.fit_vocabulary(plain, without))
+    assert isinstance(options, ParsingOptions)
+    assert options.lemmatizer is None

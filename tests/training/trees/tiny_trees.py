@@ -26,17 +26,18 @@ def tree_of(words: list[str]) -> ParsedSentence:
         heads.append(head)
         relations.append(relation)
         feats.append({"the": "Definite=Def", "a": "Definite=Ind"}.get(word, "_"))
-    return ParsedSentence(tuple(words), tuple(tags), tuple(heads), tuple(relations), tuple(feats))
+    lemmas = tuple({"sees": "see", "hears": "hear"}.get(word, word) for word in words)
+    return ParsedSentence(tuple(words), tuple(tags), tuple(heads), tuple(relations), tuple(feats), lemmas)
 
 
 def conllu(parsed: list[ParsedSentence]) -> str:
     """The sentences as a CoNLL-U file."""
     blocks = []
     for number, sentence in enumerate(parsed, start=1):
-        words = zip(*sentence, strict=True)
+        words = zip(*sentence[:6], strict=True)
         rows = [
-            f"{place}\t{word}\t{word}\t{tag}\t_\t{feats}\t{head}\t{relation}\t_\t_\n"
-            for place, (word, tag, head, relation, feats) in enumerate(words, start=1)
+            f"{place}\t{word}\t{lemma}\t{tag}\t_\t{feats}\t{head}\t{relation}\t_\t_\n"
+            for place, (word, tag, head, relation, feats, lemma) in enumerate(words, start=1)
         ]
         blocks.append(f"# sent_id = s{number}\n{''.join(rows)}\n")
     return "".join(blocks)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from service.tasks.inputs.numbers import Decimal
 from service.tasks.inputs.times import ORDERS
 from training.data.records import Record
@@ -30,7 +30,7 @@ Format = Literal[
 TagField = Literal["lemma", "upos", "xpos", "feats", "deprel"]
 
 #: Formats that each task can be read from.
-FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
+FORMATS_OF_TASK: dict[TrainedTask, tuple[Format, ...]] = {
     "tagging": ("conllu", "columns", "slots", "jsonl"),
     "classification": ("csv", "tsv", "jsonl", "slots", "wav", "frames", "npz"),
     "translation": ("tsv", "csv", "jsonl", "parallel"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.bundle.manifest import Limits
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.formats.faults import Facts, Report
 from training.data.formats.options import Located
 from training.data.records import LabelledSignal, LabelledText, ParsedSentence, SentencePair, Series, TaggedSentence
@@ -37,7 +37,7 @@ def describe_records(records: Sequence[Located], path: Path, report: Report) -> 
         facts["classes"] = f"{len(labels):,}"
 
 
-def warn_of_length(task: TaskName, records: Sequence[Located], path: Path, report: Report) -> None:
+def warn_of_length(task: TrainedTask, records: Sequence[Located], path: Path, report: Report) -> None:
     """Tell of texts that are longer than the service takes at once; sentences to tag are cut into parts."""
     lengths = [(_num_words(one), one.line) for one in records]
     longer = [(words, line) for words, line in lengths if words > MAX_WORDS]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.formats.options import ReadOptions
 
 
@@ -75,7 +75,7 @@ class NamedDataset(_Entry):
     """Public data set. Its files are in a folder of its name, or in `folder`, which related sets share."""
 
     name: str
-    tasks: tuple[TaskName, ...] = Field(min_length=1)
+    tasks: tuple[TrainedTask, ...] = Field(min_length=1)
     splits: Mapping[str, Split]
     licence: str = Field(min_length=1)
     attribution: str

@@ -8,10 +8,12 @@ from typing import Final, NamedTuple
 
 from service.tasks.parsing.head_encoding import ROOT, decode_head, encode_heads
 from training.data.readers.treebanks.conllu_line import NOTHING
+from training.data.readers.treebanks.lemmas import words_with_lemmas
 from training.data.records import ParsedSentence
 from training.evaluation.baselines.result import BaselineResult
 from training.evaluation.baselines.tagging import tags_of_words
 from training.evaluation.parsing.attachment import Parse, attachment_scores
+from training.evaluation.parsing.lemma_accuracy import LemmaLookUp, share_of_right_lemmas
 
 #: Contexts seen more rarely in train are not believed.
 _MIN_COUNT: Final = 3
@@ -52,15 +54,19 @@ def _relations_of_tags(train: Sequence[ParsedSentence]) -> dict[str, str]:
 
 
 def frequent_arcs(train: Sequence[ParsedSentence], dev: Sequence[ParsedSentence]) -> BaselineResult:
-    """The most frequent head and relation of each word between its neighbours' tags; the tags are looked up too."""
-    best, feats = _best_arcs(train), _features_of_words(train)
+    """The most frequent head and relation of each word between its neighbours' tags; all else is looked up."""
+    best, feats, look_up = _best_arcs(train), _features_of_words(train), LemmaLookUp(train)
+    found_tags = tags_of_words(train, dev)
     parses = []
-    for sentence, tags in zip(dev, tags_of_words(train, dev), strict=True):
+    for sentence, tags in zip(dev, found_tags, strict=True):
         arcs = [_arc_of(tags, sentence.words, place, best) for place in range(len(tags))]
         found = [_features(word, tag, feats) for word, tag in zip(sentence.words, tags, strict=True)]
         heads = [_head(tags, place, arc.encoding) for place, arc in enumerate(arcs)]
         parses.append(Parse(tags, heads, [arc.relation for arc in arcs], found))
-    return _result("most frequent head and relation by tags around the word", dev, parses)
+    result = _result("most frequent head and relation by tags around the word", dev, parses)
+    if any(words_with_lemmas(dev)):
+        result.measures["lemmas"] = share_of_right_lemmas(dev, look_up.find_all(dev, found_tags))
+    return result
 
 
 def _result(name: str, dev: Sequence[ParsedSentence], parses: Sequence[Parse]) -> BaselineResult:

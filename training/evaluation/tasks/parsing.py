@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import ParsingOptions, TaskOptions
+from service.bundle.task_options import ParsingOptions, SegmenterOptions, TaskOptions
 from training.data.readers.treebanks.conllu_line import NOTHING
+from training.data.readers.treebanks.lemmas import words_with_lemmas
 from training.data.records import ParsedSentence
 from training.evaluation.analysis.findings import Findings
 from training.evaluation.analysis.interval import Interval, bootstrap, ratio
@@ -16,23 +17,47 @@ from training.evaluation.baselines.parsing import frequent_arcs, neighbour
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.parsing.arc_errors import arc_errors, arcs_of, tables
 from training.evaluation.parsing.attachment import MEASURES, Parse, attachment_scores, counts, refused
+from training.evaluation.parsing.lemma_accuracy import lemmas_of, share_of_right_lemmas
+from training.evaluation.parsing.raw_text_evaluation import RAW, raw_scores
+from training.evaluation.parsing.raw_text_scores import RAW_MEASURES
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import input_limit, listed
+
+_LEMMA_LIMIT: Final = (
+    "- Lemmas come from a table of train. Of a word that it lacks the end is changed as those of words that end alike; "
+    "changes at its beginning are not known, and what is not made of letters is its own lemma."
+)
 
 
 def _purpose(manifest: Manifest) -> str:
     options = options_as(manifest.options, ParsingOptions)
     features = "; its morphological features" if options.features else ""
+    lemma = "; its lemma" if options.lemmatizer is not None else ""
+    cuts = " It cuts raw text into sentences and words first." if options.segmenter is not None else ""
     return (
         f"Gives every word of a sentence its head and one of {len(options.relations)} relations to it, which form a "
-        f"tree; one of {len(manifest.labels)} parts of speech{features}."
+        f"tree; one of {len(manifest.labels)} parts of speech{features}{lemma}.{cuts}"
     )
 
 
 def _limits(manifest: Manifest) -> list[str]:
-    relations = options_as(manifest.options, ParsingOptions).relations
-    return [*input_limit(manifest), f"- It knows these relations and no others: {listed(relations)}."]
+    options = options_as(manifest.options, ParsingOptions)
+    relations = f"- It knows these relations and no others: {listed(options.relations)}."
+    return [
+        *input_limit(manifest),
+        relations,
+        *([] if options.lemmatizer is None else [_LEMMA_LIMIT]),
+        *([] if options.segmenter is None else [_segmenter_limit(options.segmenter)]),
+    ]
+
+
+def _segmenter_limit(options: SegmenterOptions) -> str:
+    return (
+        f"- A text of at most {options.max_characters:,} characters is cut by a network that was learned after the "
+        "parser, by `unroll export --segmenter`; scores of raw text begin with `raw_`. A sentence beyond the limit is "
+        "cut where its end is likeliest. Characters that train lacks are read as letters or digits that are like them."
+    )
 
 
 class ParsingEvaluation(EvaluationTask[ParsedSentence]):
@@ -42,12 +67,12 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
     card = CardTexts(
         purpose=_purpose,
         intended_use=(
-            "Single sentences like those it was trained on, cut into words as its treebank cuts them. Text of another "
-            "domain, several sentences at once, and other word boundaries will be parsed worse."
+            "Sentences like those it was trained on, cut into words as its treebank cuts them; texts of several where "
+            "the model cuts text. Text of another domain and other word boundaries will be parsed worse."
         ),
         limits=_limits,
     )
-    reported = ("las", "uas", "clas", "upos", "ufeats")
+    reported = ("las", "uas", "clas", "upos", "ufeats", "lemmas", *(RAW + name for name in RAW_MEASURES))
     dev_measures = ("las", "uas", "clas", "upos", "ufeats")
     deciding = ("las",)
     int8_graphs = ("parser",)
@@ -64,6 +89,8 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         unknown = {relation for record in records for relation in record.relations} - set(options.relations)
         return {
             **attachment_scores(zip(records, parses, strict=True), bool(options.features)),
+            **_lemma_scores(options, records, found),
+            **raw_scores(job, records),
             "tokens": sum(len(record.words) for record in records),
             "refused": found.count(None),
             "unknown_relations": sorted(unknown)[:MAX_UNKNOWN_LABELS],
@@ -96,6 +123,13 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         arcs = (arc for gold, found in pairs for arc in arcs_of(gold, found))
         confusions = [(arc.relation, arc.found_relation) for arc in arcs if arc.has_head]
         return Findings(len(predictions), cases, confusions, tables=tables(pairs))
+
+
+def _lemma_scores(options: ParsingOptions, records: Sequence[ParsedSentence], found: Sequence[Any]) -> dict[str, float]:
+    """The accuracy of lemmas, where the bundle gives them and the file has them."""
+    if options.lemmatizer is None or not any(words_with_lemmas(records)):
+        return {}
+    return {"lemmas": share_of_right_lemmas(records, [lemmas_of(*pair) for pair in zip(records, found, strict=True)])}
 
 
 def _parse(answer: Any) -> Parse:

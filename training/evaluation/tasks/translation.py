@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Final
 
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import TaskOptions, TranslationOptions
+from training.config.networks import TranslatorConfig
+from training.config.recipe import Recipe
 from training.data.records import SentencePair
 from training.evaluation.analysis.attention import draw_attention
 from training.evaluation.analysis.errors import translation_errors
@@ -16,10 +19,13 @@ from training.evaluation.answers import REFUSED, Job, Scores, answers, shortened
 from training.evaluation.baselines.nearest_pair import nearest_pair
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.baselines.translation import copied_source, word_by_word
+from training.evaluation.grammar.parse_shares import PARSES, parse_shares
+from training.evaluation.grammar.unparsed_targets import remark
 from training.evaluation.predictions import Prediction
 from training.evaluation.scoring import translation_scores
-from training.evaluation.task import CardTexts, EvaluationTask, options_as
+from training.evaluation.task import CardTexts, EvaluationTask, OwnBaseline, options_as
 from training.evaluation.tasks.card_texts import input_limit, output_limit
+from training.preprocessing.load_records import RunData
 
 #: The attention of longer sentences, or of texts of more than twice as many tokens, makes pictures nobody can read.
 MAX_DRAWN_TOKENS: Final = 30
@@ -43,13 +49,23 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         limits=lambda manifest: [*input_limit(manifest), output_limit(manifest)],
         reads_one_language=False,
     )
-    reported = ("bleu", "bleu_tokenised", "chrf", "exact")
+    reported = ("bleu", "bleu_tokenised", "chrf", "exact", PARSES)
+    own_baselines: ClassVar = {PARSES: OwnBaseline("parses_unconstrained", "without the grammar")}
     dev_measures = ("bleu", "chrf", "exact")
     deciding = ("bleu",)
     int8_graphs = ("decoder_step",)
     # Greedy search: beam search costs several times as much, ranks epochs alike, and is less easily led astray.
-    quick_parameters: ClassVar = {"num_beams": 1}
+    # A grammar, too, costs time and says nothing of the weights.
+    quick_parameters: ClassVar = {"num_beams": 1, "constrained": False}
     analysis_parameters: ClassVar = {"return_attention": True}
+
+    def prepare(self, recipe: Recipe, data: RunData) -> RunData:
+        """The records as they are; with a grammar, a remark on the targets that do not parse."""
+        grammar = recipe.network_as(TranslatorConfig).grammar
+        if not grammar:
+            return data
+        remarks = [remark(recipe, grammar, "train", data.train), remark(recipe, grammar, "dev", data.dev)]
+        return replace(data, remark="\n".join(filter(None, (data.remark, *remarks))))
 
     def score(self, job: Job, records: Sequence[SentencePair]) -> Scores:
         """Source sentences longer than the input limit are cut at the end."""
@@ -60,7 +76,8 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         for record, answer, text in zip(records, found, hypotheses, strict=True):
             job.keep(Prediction(record, text=text, attention=answer and answer.attention))
         scores = translation_scores([record.target for record in records], hypotheses)
-        return {**scores._asdict(), "truncated": num_cut, "refused": found.count(None)}
+        shares = parse_shares(job, records, texts, hypotheses)
+        return {**scores._asdict(), **shares, "truncated": num_cut, "refused": found.count(None)}
 
     def baselines(
         self,
@@ -78,7 +95,7 @@ class TranslationEvaluation(EvaluationTask[SentencePair]):
         if not predictions:
             return None
         cases = translation_errors((p.record.source, p.record.target, p.text) for p in predictions)
-        looked = [p for p in predictions if p.attention is not None]
+        looked = [p for p in predictions if p.attention is not None and p.attention.target_tokens]
         sizes = [max(len(p.attention.source_tokens), len(p.attention.target_tokens) // 2) for p in looked]
         drawn = [p for p, size in zip(looked, sizes, strict=True) if size <= MAX_DRAWN_TOKENS]
         pictures = [AttentionPicture(p.record.source, partial(draw_attention, p.attention)) for p in drawn]

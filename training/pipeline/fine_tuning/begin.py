@@ -33,8 +33,10 @@ def vocabulary_from(parent: Parent, recipe: Recipe, train: Sequence[Record]) -> 
         raise ConfigFault(
             f"{parent.title} reads the features {', '.join(known.features)}; train has {', '.join(found.features)}"
         )
-    grown = grown_vocabulary(parent.vocabulary, fresh, parent.title, words=recipe.start.freeze == "none")
-    return replace(grown, remarks=(*grown.remarks, _about_training(parent, recipe)))
+    kept, words = training_task(recipe).kept_label_sets, recipe.start.freeze == "none"
+    grown = grown_vocabulary(parent.vocabulary, fresh, parent.title, words=words, kept=kept)
+    remarks = [*grown.remarks, *_about_added(parent), _about_training(parent, recipe)]
+    return replace(grown, remarks=tuple(remarks))
 
 
 def check_recipe(parent: Parent, recipe: Recipe) -> None:
@@ -70,6 +72,13 @@ def adopt_parent(
     sources = [source.model_dump() for source in parent.sources]
     (folder.path / STARTED_FROM).write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
     note_parent(folder, parent, recipe, new_dev)
+
+
+def _about_added(parent: Parent) -> list[str]:
+    if not parent.added:
+        return []
+    names = ", ".join(parent.added)
+    return [f"{parent.title} also has the graph {names}, which does not learn here: `unroll export` adds it anew"]
 
 
 def _about_training(parent: Parent, recipe: Recipe) -> str:

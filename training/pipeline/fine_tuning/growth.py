@@ -6,7 +6,7 @@ the weights of all old ones, so that it never scores above the best of them unti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,8 +31,12 @@ class Grown:
     remarks: tuple[str, ...]
 
 
-def grown_vocabulary(old: Vocabulary, fresh: Vocabulary, title: str, *, words: bool = True) -> Grown:
+def grown_vocabulary(
+    old: Vocabulary, fresh: Vocabulary, title: str, *, words: bool = True, kept: Collection[str] = ()
+) -> Grown:
     """`old` with the labels and, with `words`, the words and characters of `fresh`, which was fitted on new data.
+
+    The label sets called `kept` stay as they are.
 
     Raises:
         ConfigFault: a tokenizer of subwords cannot spell the new texts.
@@ -49,7 +53,10 @@ def grown_vocabulary(old: Vocabulary, fresh: Vocabulary, title: str, *, words: b
             if not tokenizer.looks_up_tokens:
                 remarks += _unspelt(tokenizer, fresh.tokenizers[role], title)
         tokenizers[role] = grown[id(tokenizer)]
-    sets = {name: _joined(labels, fresh.label_sets.get(name, ())) for name, labels in old.label_sets.items()}
+    sets = {
+        name: labels if name in kept else _joined(labels, fresh.label_sets.get(name, ()))
+        for name, labels in old.label_sets.items()
+    }
     labels, text_labels = _joined(old.labels, fresh.labels), _joined(old.text_labels, fresh.text_labels)
     for name, before, after in (
         ("label", old.labels, labels),

@@ -32,6 +32,8 @@ class Parent:
     vocabulary: Vocabulary
     network: Network
     sources: tuple[DataSource, ...]
+    #: Graphs of other networks that were added to the bundle, and have tokenizers of their names.
+    added: tuple[str, ...] = ()
 
     @property
     def task(self) -> TrainingTask[Any]:
@@ -82,7 +84,7 @@ def _of_bundle(path: Path, recipe: Recipe, task: TrainingTask[Any]) -> Parent:
     bundle = load_bundle(path)
     manifest = bundle.manifest
     vocabulary = Vocabulary(
-        bundle.tokenizers,
+        {role: tokenizer for role, tokenizer in bundle.tokenizers.items() if role not in manifest.graphs},
         manifest.labels,
         text_labels=manifest.text_labels,
         signal_scale=task.blank_scale(recipe, manifest.options),
@@ -96,7 +98,8 @@ def _of_bundle(path: Path, recipe: Recipe, task: TrainingTask[Any]) -> Parent:
     if not report.passed:
         raise ConfigFault(f"start.model: the network made of {path} answers differently: {report.failures[0]}")
     facts = ParentModel(name=manifest.name, version=manifest.version, digest=bundle.digest)
-    return Parent(facts, recipe, vocabulary, network, manifest.training.data)
+    added = tuple(graph for graph in manifest.graphs if graph not in network.graphs())
+    return Parent(facts, recipe, vocabulary, network, manifest.training.data, added)
 
 
 def _of_run(path: Path, recipe: Recipe, task: TrainingTask[Any]) -> Parent:

@@ -22,7 +22,7 @@ from service.api.protocols.open_inference.tensors.messages import (
     numbers,
     shown,
 )
-from service.api.protocols.open_inference.tensors.tensor_data import require_short_json
+from service.api.protocols.open_inference.tensors.tensor_data import require_few_bytes, require_short_json
 from service.bundle.hidden_output import ON_REQUEST, without_hidden
 from service.bundle.manifest import GraphSpec, TensorSpec
 from service.bundle.padding import Array
@@ -31,8 +31,6 @@ from service.errors import InvalidInput, UnrollError
 from service.inference.scheduling.batching.queued_request import Output, timings_of
 from service.inference.scheduling.graph_queues import axis_sizes, batch_of, num_rows_of
 
-#: An answer is held in memory as a whole.
-_MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 _TIME_AXIS = "time"
 
 
@@ -137,10 +135,7 @@ def _require_few(
     for output, count in elements.items():
         if request.is_sent(output) and not request.wants_bytes(output):
             require_short_json(output, count)
-    num_bytes = 4 * sum(elements.values())
-    if num_bytes > _MAX_OUTPUT_BYTES:
-        message = f"the outputs would have {num_bytes} bytes, at most {_MAX_OUTPUT_BYTES} are sent: send fewer rows"
-        raise InvalidInput(message, ("inputs",))
+    require_few_bytes(4 * sum(elements.values()))
 
 
 def _samples_per_step(served: ServedModel) -> int:

@@ -29,6 +29,7 @@ from service.api.protocols.open_inference.sequences import (
 from service.api.protocols.open_inference.served_models import STATE, ServedModel, TaskTensors, find_model, task_tensors
 from service.api.protocols.open_inference.tensors.classes import ranked_classes, require_scores
 from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, Tensor, numbers
+from service.api.protocols.open_inference.tensors.named_arrays import ArrayInputs, parameters_for, renamed_row
 from service.api.protocols.open_inference.tensors.task_inputs import Rows
 from service.bundle.hidden_output import EMBEDDING, why_no_embedding, without_hidden
 from service.bundle.manifest import Manifest
@@ -87,6 +88,9 @@ async def _infer_task(
     wanted = wanted_outputs(request, tensors.output_names, defaults, served.manifest)
     require_scores(request.outputs, tensors.signature.outputs)
     rows = read_rows(call, tensors, request)
+    if isinstance(tensors.input, ArrayInputs) and isinstance(served.engine, PredictEngine):
+        count = tensors.input.require_few(request, rows, wanted)
+        control = control._replace(others=parameters_for(served.engine, control.others, count))
     call.note_texts(rows.texts)
     try:
         outputs = await _answered(call, served, tensors, request, control, rows, wanted, deadline_s)
@@ -226,5 +230,7 @@ def renamed(error: InvalidInput, request: InferRequest) -> InvalidInput:
     kind, *rest = error.field or ("",)
     if kind != "inputs":
         return error
+    if (path := renamed_row(error.field)) is not None:
+        return InvalidInput(error.message, path)
     name = next((name for name in request.inputs if name != STATE), "")
     return InvalidInput(error.message, ("inputs", name, *(part for part in rest if part not in _JSON_NAMES)))

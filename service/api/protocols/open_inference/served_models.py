@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from service.api.call import Call, TaskEngine
 from service.api.protocols.open_inference.tensors.messages import BYTES, DATATYPES, Signature, TensorMetadata
+from service.api.protocols.open_inference.tensors.named_arrays import ArrayInputs, ArrayOutputs
 from service.api.protocols.open_inference.tensors.task_inputs import TaskInput, task_input
 from service.api.protocols.open_inference.tensors.task_outputs import (
     GenerationOutputs,
@@ -17,6 +18,7 @@ from service.api.protocols.open_inference.tensors.task_outputs import (
 )
 from service.bundle.hidden_output import EMBEDDING, embedding_size
 from service.bundle.manifest import ROW_AXES, GraphSpec, Manifest, TensorSpec
+from service.bundle.task_options import TensorsOptions
 from service.errors import NotReady, UnknownModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.generation_engine import GenerationEngine
@@ -125,14 +127,21 @@ def task_tensors(engine: TaskEngine) -> TaskTensors:
 
 def _task_tensors(engine: TaskEngine) -> TaskTensors:
     manifest = engine.opened.bundle.manifest
-    reader = task_input(manifest)
-    outputs: TaskOutputs = GenerationOutputs() if isinstance(engine, GenerationEngine) else task_outputs(manifest)
+    reader, outputs = _sides(engine, manifest)
     keeps_state = isinstance(engine, GenerationEngine) or manifest.reads_chunks
     defaults = [tensor.name for tensor in outputs.metadata]
     hidden = [EMBEDDING] if embedding_size(manifest) is not None else []
     names = [*(outputs.writers or defaults), *hidden, *([STATE] if keeps_state else [])]
     signature = Signature(reader.metadata, outputs.metadata)
     return TaskTensors(reader, signature, outputs.labels, outputs.writers, keeps_state, defaults, names)
+
+
+def _sides(engine: TaskEngine, manifest: Manifest) -> tuple[TaskInput, TaskOutputs]:
+    """What a task reads, and what it gives."""
+    if isinstance(manifest.options, TensorsOptions):
+        return ArrayInputs(manifest), ArrayOutputs(manifest)
+    outputs: TaskOutputs = GenerationOutputs() if isinstance(engine, GenerationEngine) else task_outputs(manifest)
+    return task_input(manifest), outputs
 
 
 def graph_signature(spec: GraphSpec) -> Signature:

@@ -30,6 +30,7 @@ _PIPELINE_TAGS: dict[TaskName, str] = {
     "video": "video-text-to-text",
     "transcription": "automatic-speech-recognition",
     "parsing": "token-classification",
+    "tensors": "other",
 }
 
 

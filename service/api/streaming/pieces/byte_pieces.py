@@ -17,6 +17,7 @@ from service.bundle.task_options import (
     CaptioningOptions,
     ForecastingOptions,
     FramesSpec,
+    TensorsOptions,
     TranscriptionOptions,
     VideoOptions,
     WaveformSpec,
@@ -119,7 +120,8 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
     elif isinstance(options, VideoOptions):
         known = ("clip",)
     if encoding is not None and encoding not in known:
-        raise InvalidInput(f"{manifest.name} takes {' or '.join(known) or 'text, and no bytes'}", ("encoding",))
+        other = "named arrays" if isinstance(options, TensorsOptions) else "text"
+        raise InvalidInput(f"{manifest.name} takes {' or '.join(known) or f'{other}, and no bytes'}", ("encoding",))
     chosen = encoding or next(iter(known), None)
     if sample_rate_hz is not None and chosen not in _SAMPLES:
         raise InvalidInput("only sound as pcm_s16le or pcm_f32le has a sample rate", ("sample_rate_hz",))

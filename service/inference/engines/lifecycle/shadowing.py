@@ -18,7 +18,7 @@ from service.inference.rollout.shadow_report import ShadowReport, ShadowTally
 from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.stream import Stream
 from service.observability.metrics import Metrics
-from service.tasks.core.task import Clip, Frames, Picture, Waveform
+from service.tasks.core.task import NO_TEXT
 from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import GenerationRequest
 from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of
@@ -156,4 +156,4 @@ def _shown(item: ReadInput) -> str:
     """A text as it may be logged; numbers, sounds and pictures are not."""
     if isinstance(item, str):
         return item
-    return "" if isinstance(item, (dict, Frames, Waveform, Picture, Clip)) else " ".join(map(str, item))
+    return "" if isinstance(item, (dict, *NO_TEXT)) else " ".join(map(str, item))

@@ -125,7 +125,7 @@ def test_trees_have_heads_relations_and_conllu_on_request(client: TestClient) ->
     found = data_of(client, "tiny-parser", words)
     heads = [-1 if token["head"] is None else token["head"] for token in long["tokens"]]
     assert found["heads"] == [*heads, -1, -1, -1]
-    for name, key in (("relations", "relation"), ("features", "features"), ("tags", "tag")):
+    for name, key in (("relations", "relation"), ("features", "features"), ("tags", "tag"), ("lemmas", "lemma")):
         assert found[name] == [*(token[key] for token in long["tokens"]), short["tokens"][0][key], "", ""]
     assert found["head_scores"][3] == pytest.approx(short["tokens"][0]["head_score"], abs=1e-6)
     assert found["relation_scores"][0] == pytest.approx(long["tokens"][0]["relation_score"], abs=1e-6)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions
 from training.data.read import read_located
@@ -23,7 +23,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def read(task: TaskName, path: Path, **options: Any) -> tuple[list[Located], Report]:
+def read(task: TrainedTask, path: Path, **options: Any) -> tuple[list[Located], Report]:
     report = Report(strict=False)
     return read_located(task, path, ReadOptions(**options), report), report
 
@@ -32,7 +32,7 @@ def records_of(located: list[Located]) -> list[Any]:
     return [one.record for one in located]
 
 
-def refusal(task: TaskName, path: Path, **options: Any) -> str:
+def refusal(task: TrainedTask, path: Path, **options: Any) -> str:
     with pytest.raises(DataFault) as caught:
         read_located(task, path, ReadOptions(**options))
     return str(caught.value)

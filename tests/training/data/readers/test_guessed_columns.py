@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import ReadOptions
 from training.data.read import read_located
@@ -20,7 +20,7 @@ def table(folder: Path, header: str, rows: list[str]) -> Path:
     return path
 
 
-def read(task: TaskName, path: Path, **options: Any) -> tuple[list[Any], Report]:
+def read(task: TrainedTask, path: Path, **options: Any) -> tuple[list[Any], Report]:
     report = Report(strict=False)
     found = read_located(task, path, ReadOptions(**options), report)
     assert report.faults == []

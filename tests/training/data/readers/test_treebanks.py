@@ -32,12 +32,24 @@ def written(folder: Path, *rows: str, before: str = GOOD) -> Path:
 
 
 def test_a_tree_is_read_without_ranges_and_empty_nodes(tmp_path: Path) -> None:
-    """Words, tags, heads, whole relations and features; multiword ranges and empty nodes are skipped."""
+    """Words, tags, heads, whole relations, features, lemmas; multiword ranges and empty nodes are skipped."""
     path = written(tmp_path, "No INTJ 0 root")
     assert read_records("parsing", path) == [
-        ParsedSentence(("Al", "went"), ("PROPN", "VERB"), (2, 0), ("nsubj:pass", "root"), ("Number=Sing", "_")),
-        ParsedSentence(("No",), ("INTJ",), (0,), ("root",), ("_",)),
+        ParsedSentence(
+            ("Al", "went"), ("PROPN", "VERB"), (2, 0), ("nsubj:pass", "root"), ("Number=Sing", "_"), ("Al", "go")
+        ),
+        ParsedSentence(("No",), ("INTJ",), (0,), ("root",), ("_",), ("_",)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [(GOOD, "2 of 3 words"), ("", "none: the column is empty")], ids=["some", "none"]
+)
+def test_the_words_that_have_a_lemma_are_counted(tmp_path: Path, before: str, said: str) -> None:
+    """It is stated how many they are, and that the column is empty."""
+    path, report = written(tmp_path, "No INTJ 0 root", before=before), Report()
+    read_located("parsing", path, None, report)
+    assert report.understood[str(path)]["lemmas"] == said
 
 
 @pytest.mark.parametrize(

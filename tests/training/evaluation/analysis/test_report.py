@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from tests.training.tiny_runs import TASKS, settings_of, write_files
 from training.cli.commands import app
 from training.data.records import LabelledText, TaggedSentence
@@ -19,7 +19,7 @@ from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 TAGGING, CLASSIFICATION = EVALUATION_TASKS["tagging"], EVALUATION_TASKS["classification"]
 CONFUSION = {"confusion.csv", "confusion.png"}
-FILES: dict[TaskName, set[str]] = {
+FILES: dict[TrainedTask, set[str]] = {
     "tagging": CONFUSION,
     "classification": CONFUSION,
     "translation": {f"attention-{number}.png" for number in range(1, 7)},
@@ -27,7 +27,7 @@ FILES: dict[TaskName, set[str]] = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_training_and_evaluating_leave_an_analysis(task: TaskName, tmp_path: Path) -> None:
+def test_training_and_evaluating_leave_an_analysis(task: TrainedTask, tmp_path: Path) -> None:
     """`train` writes the analysis into the run folder, `evaluate --analysis` to the given path; scores are equal."""
     train, dev = write_files(task, tmp_path)
     files = [f"--train={train}", f"--dev={dev}", "--name=mine", "--device=cpu", "--set=training.trackers=[]"]

@@ -7,7 +7,7 @@ from typing import Final
 from training.data.readers.column_layout import BadLine
 
 NUM_COLUMNS: Final = 10
-FORM, UPOS, FEATS, HEAD, DEPREL = 1, 3, 5, 6, 7
+FORM, LEMMA, UPOS, FEATS, HEAD, DEPREL, MISC = 1, 2, 3, 5, 6, 7, 9
 #: What a column holds that says nothing.
 NOTHING: Final = "_"
 

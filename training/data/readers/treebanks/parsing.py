@@ -1,7 +1,8 @@
-"""Read parsed sentences from CoNLL-U: words, parts of speech, features, heads and relations."""
+"""Read parsed sentences from CoNLL-U: words, parts of speech, features, heads, relations and lemmas."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,14 @@ from training.data.readers.treebanks.conllu_line import (
     FEATS,
     FORM,
     HEAD,
+    LEMMA,
     NOTHING,
     UPOS,
     conllu_cells,
     is_empty,
 )
 from training.data.readers.treebanks.dependency_tree import fault_of_tree
+from training.data.readers.treebanks.surface import TEXT_COMMENT, SurfaceLines
 from training.data.records import ParsedSentence
 
 _SENTENCE_ID = "# sent_id"
@@ -36,6 +39,7 @@ class _Word(NamedTuple):
     feats: str
     head: int
     relation: str
+    lemma: str
     line: int
 
 
@@ -46,10 +50,11 @@ class _Sentence:
     name: str = ""
     words: list[_Word] = field(default_factory=list)
     is_usable: bool = True
+    surface: SurfaceLines = field(default_factory=SurfaceLines)
 
 
 def read_parsed(path: Path, _format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """Read the words of each sentence. Multiword ranges and empty nodes are skipped.
+    """Read the words of each sentence, and where they stand in its text if there is one. Empty nodes are skipped.
 
     A sentence whose heads are no tree is a fault, told with its line and its sent_id or first words.
     """
@@ -76,6 +81,7 @@ def _sentences(lines: Sequence[str], path: Path, report: Report) -> Iterator[_Se
         elif line.startswith(_SENTENCE_ID):
             sentence.name = line.partition("=")[2].strip()
         else:
+            sentence.surface.read(line)
             _read_line(line, number, sentence, path, report)
 
 
@@ -104,12 +110,13 @@ def _word(cells: Sequence[str], line: int) -> _Word:
     if is_empty(relation):
         raise BadLine("DEPREL is empty", "every word needs a relation to its head, such as nsubj or root")
     feats = NOTHING if is_empty(cells[FEATS]) else cells[FEATS].strip()
-    return _Word(cells[FORM].strip(" "), cells[UPOS].strip(), feats, int(head), relation, line)
+    form, lemma = cells[FORM].strip(" "), cells[LEMMA].strip(" ") or NOTHING
+    return _Word(form, cells[UPOS].strip(), feats, int(head), relation, lemma, line)
 
 
 def _record(sentence: _Sentence) -> ParsedSentence:
-    forms, tags, feats, heads, relations, _ = zip(*sentence.words, strict=True)
-    return ParsedSentence(forms, tags, heads, relations, feats)
+    forms, tags, feats, heads, relations, lemmas, _ = zip(*sentence.words, strict=True)
+    return ParsedSentence(forms, tags, heads, relations, feats, lemmas, sentence.surface.surface())
 
 
 def _shown(sentence: _Sentence) -> str:
@@ -120,7 +127,7 @@ def _shown(sentence: _Sentence) -> str:
 
 
 def _state(records: Sequence[Located], path: Path, report: Report) -> None:
-    """State what was understood, and warn of labels that differ in nothing but case."""
+    """State what was understood, and warn of labels that differ in nothing but case; lemmas are counted by word."""
     parsed = [each.record for each in records if isinstance(each.record, ParsedSentence)]
     if not parsed:
         return
@@ -130,3 +137,14 @@ def _state(records: Sequence[Located], path: Path, report: Report) -> None:
         facts[name] = f"{len(distinct):,}"
         if of_record != "feats":
             warn_of_spellings(sorted(distinct), path, report)
+    lemmas = Counter(lemma == NOTHING for record in parsed for lemma in record.lemmas)
+    facts["lemmas"] = f"{lemmas[False]:,} of {lemmas.total():,} words" if lemmas[False] else "none: the column is empty"
+    facts["raw text"] = _stated_surfaces(parsed)
+
+
+def _stated_surfaces(parsed: Sequence[ParsedSentence]) -> str:
+    """How many sentences have a text in which all of their tokens stand."""
+    found = sum(record.surface is not None for record in parsed)
+    if not found:
+        return f"none: no sentence has a comment `{TEXT_COMMENT} ...` that holds its words"
+    return f"{found:,} of {len(parsed):,} sentences"

@@ -38,6 +38,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 DATATYPES: Mapping[Dtype, str] = MappingProxyType({"int64": "INT64", "float32": "FP32", "uint8": "UINT8"})
 
 
+_DATATYPES_OF_KINDS = {"f": "FP32", "i": "INT64", "u": "UINT8"}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -79,8 +80,8 @@ class Tensor(NamedTuple):
 
 
 def numbers(name: str, array: Array) -> Tensor:
-    """A tensor of float32 or int64."""
-    return Tensor(name, "INT64" if array.dtype == np.int64 else "FP32", array.shape, array)
+    """A tensor of float32, int64 or uint8."""
+    return Tensor(name, _DATATYPES_OF_KINDS[array.dtype.kind], array.shape, array)
 
 
 def texts(name: str, elements: Sequence[str], shape: Sequence[int] = ()) -> Tensor:

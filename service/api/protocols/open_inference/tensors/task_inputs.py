@@ -25,7 +25,7 @@ from service.bundle.task_options import (
     signal_of,
 )
 from service.errors import InvalidInput
-from service.tasks.core.task import Clip, Frames, Picture, Waveform
+from service.tasks.core.task import NO_TEXT, Clip, Frames, Picture, Waveform
 from service.tasks.inputs.clips.gif_blocks import SIGNATURES as GIF_SIGNATURES
 from service.tasks.inputs.json_input import ReadInput
 from service.tasks.inputs.sound_file import SOUND_STARTS, has_compression, read_sound
@@ -47,7 +47,7 @@ class Rows(NamedTuple):
     @property
     def texts(self) -> list[str | Sequence[str]]:
         """Those of the values that are texts or lists of words."""
-        return [value for value in self.values if not isinstance(value, (dict, Frames, Waveform, Picture, Clip))]
+        return [value for value in self.values if not isinstance(value, (dict, *NO_TEXT))]
 
     @property
     def prompts(self) -> list[str]:
@@ -115,9 +115,9 @@ class TextTensor:
 
     def _read_words(self, tensor: Tensor, max_rows: int) -> Rows:
         if len(tensor.shape) != 2:
-            raise _wrong_shape(tensor, "[batch, words]")
+            raise wrong_shape(tensor, "[batch, words]")
         num_rows, width = tensor.shape
-        _require_rows(tensor, max_rows)
+        require_rows(tensor, max_rows)
         words = [_text(tensor.name, index, element) for index, element in enumerate(tensor.elements)]
         rows = [words[start : start + width] for start in range(0, len(words), width)]
         return Rows([_without_padding(row) for row in rows], (num_rows,))
@@ -136,8 +136,8 @@ class FramesTensor:
     def read(self, inputs: Mapping[str, Tensor], max_rows: int) -> Rows:
         tensor = _required(inputs, FRAMES, self._optional)
         if len(tensor.shape) != 3 or tensor.shape[2] != self._width:
-            raise _wrong_shape(tensor, f"[batch, time, {self._width}]")
-        _require_rows(tensor, max_rows)
+            raise wrong_shape(tensor, f"[batch, time, {self._width}]")
+        require_rows(tensor, max_rows)
         rows = _rows_of_numbers(tensor, inputs.get(LENGTHS))
         return Rows([Frames(row) for row in rows], (len(rows),))
 
@@ -159,8 +159,8 @@ class SoundTensor:
             return Rows(_files(tensor, SOUND_STARTS, _sound), shape)
         tensor = _required(inputs, SAMPLES, frozenset({LENGTHS}))
         if len(tensor.shape) != 2:
-            raise _wrong_shape(tensor, "[batch, time]")
-        _require_rows(tensor, max_rows)
+            raise wrong_shape(tensor, "[batch, time]")
+        require_rows(tensor, max_rows)
         rows = _rows_of_numbers(tensor, inputs.get(LENGTHS))
         for index, row in enumerate(rows):
             try:
@@ -200,27 +200,30 @@ def _only(inputs: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
     """The one input, which must have one of the names."""
     found = [tensor for name, tensor in inputs.items() if name in names]
     if len(found) != 1 or len(inputs) != 1:
-        raise InvalidInput(_which(inputs, " or ".join(names)), ("inputs",))
+        raise InvalidInput(which_inputs(inputs, " or ".join(names)), ("inputs",))
     return found[0]
 
 
 def _required(inputs: Mapping[str, Tensor], name: str, optional: frozenset[str]) -> Tensor:
     if name not in inputs or not inputs.keys() <= optional | {name}:
         wanted = f"{name} and, if they differ, {', '.join(optional)}" if optional else name
-        raise InvalidInput(_which(inputs, wanted), ("inputs",))
+        raise InvalidInput(which_inputs(inputs, wanted), ("inputs",))
     return inputs[name]
 
 
-def _which(inputs: Mapping[str, Tensor], wanted: str) -> str:
+def which_inputs(inputs: Mapping[str, Tensor], wanted: str) -> str:
+    """The message for a request with other inputs than those of its model."""
     sent = ", ".join(name[:64] for name in inputs) or "none"
     return f"the inputs of this model are {wanted}; it was sent {sent}"
 
 
-def _wrong_shape(tensor: Tensor, wanted: str) -> InvalidInput:
+def wrong_shape(tensor: Tensor, wanted: str) -> InvalidInput:
+    """The error of a tensor of another shape."""
     return InvalidInput(f"the shape is {wanted}, not {shown(tensor.shape)}", (tensor.name, "shape"))
 
 
-def _require_rows(tensor: Tensor, max_rows: int) -> None:
+def require_rows(tensor: Tensor, max_rows: int) -> None:
+    """Raises InvalidInput if there are more rows than a request may have."""
     if tensor.shape[0] > max_rows:
         message = f"{tensor.shape[0]} inputs in one request, at most {max_rows} are allowed"
         raise InvalidInput(message, (tensor.name, "shape"))
@@ -228,8 +231,8 @@ def _require_rows(tensor: Tensor, max_rows: int) -> None:
 
 def _shape_of_elements(tensor: Tensor, max_rows: int) -> tuple[int, ...]:
     if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ((), (1,)):
-        raise _wrong_shape(tensor, "[batch] or [batch, 1]")
-    _require_rows(tensor, max_rows)
+        raise wrong_shape(tensor, "[batch] or [batch, 1]")
+    require_rows(tensor, max_rows)
     return tuple(tensor.shape)
 
 
@@ -254,7 +257,7 @@ def _rows_of_numbers(tensor: Tensor, lengths: Tensor | None) -> list[FloatArray]
         raise InvalidInput(f"the datatype is FP32, FP16, BF16 or FP64, not {tensor.datatype}", (tensor.name,))
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)
-    ends = _ends(tensor, lengths)
+    ends = row_ends(tensor, lengths)
     rows = [row[:end] for row, end in zip(values, ends.tolist(), strict=True)]
     for index, row in enumerate(rows):
         if not np.isfinite(row).all():
@@ -262,12 +265,13 @@ def _rows_of_numbers(tensor: Tensor, lengths: Tensor | None) -> list[FloatArray]
     return rows
 
 
-def _ends(tensor: Tensor, lengths: Tensor | None) -> IntArray:
+def row_ends(tensor: Tensor, lengths: Tensor | None) -> IntArray:
+    """`[batch]`: the length of each row of a tensor `[batch, time, ...]`. Raises InvalidInput."""
     num_rows, longest = tensor.shape[:2]
     if lengths is None:
         return np.full(num_rows, longest)
     if lengths.shape not in ((num_rows,), (num_rows, 1)):
-        raise _wrong_shape(lengths, f"[{num_rows}]")
+        raise wrong_shape(lengths, f"[{num_rows}]")
     ends = lengths.array
     if not np.can_cast(ends.dtype, DTYPES["INT64"]) or ends.dtype.kind == "b":
         raise InvalidInput(f"the datatype is INT64, not {lengths.datatype}", (LENGTHS,))

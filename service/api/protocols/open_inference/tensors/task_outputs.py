@@ -18,7 +18,7 @@ from service.bundle.task_options import (
     VideoOptions,
 )
 from service.inference.engines.predict_engine import Prediction
-from service.tasks.parsing.conllu import conllu
+from service.tasks.parsing.conllu import answer_conllu
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
 Writer = Callable[[str, Prediction, tuple[int, ...]], Tensor]
@@ -52,7 +52,11 @@ def task_outputs(manifest: Manifest) -> TaskOutputs:
         case TaggingOptions() as options:
             return TagOutputs(has_spans=options.scheme is not None, labels_texts=bool(manifest.text_labels))
         case ParsingOptions() as options:
-            return TreeOutputs(has_features=bool(options.features))
+            return TreeOutputs(
+                has_features=bool(options.features),
+                has_lemmas=options.lemmatizer is not None,
+                cuts_text=options.segmenter is not None,
+            )
         case ForecastingOptions() as options:
             return ForecastOutputs(options)
         case TranscriptionOptions():
@@ -123,14 +127,15 @@ class TagOutputs:
 
 
 class TreeOutputs:
-    """The words of each text, with tag, head and relation, their probabilities, and features if the model has them.
+    """The words of each text, with tag, head, relation, their probabilities; features, lemmas if the model has them.
 
     A head is an index into the words, -1 for the root, and -1 beyond the last word. `conllu` is made on request.
+    A model that cuts text also tells the words of each sentence; a list of words is one, which has no place.
     """
 
     labels: Mapping[str, Sequence[str]] = {}
 
-    def __init__(self, *, has_features: bool) -> None:
+    def __init__(self, *, has_features: bool, has_lemmas: bool, cuts_text: bool) -> None:
         words = (-1, -1)
         of_words = TagOutputs(has_spans=False, labels_texts=False)
         metadata = [*of_words.metadata, TensorMetadata("heads", "INT64", words)]
@@ -146,6 +151,14 @@ class TreeOutputs:
         if has_features:
             metadata.append(TensorMetadata("features", BYTES, words))
             self.writers["features"] = _members("tokens", "features")
+        if has_lemmas:
+            metadata.append(TensorMetadata("lemmas", BYTES, words))
+            self.writers["lemmas"] = _members("tokens", "lemma")
+        if cuts_text:
+            metadata.append(TensorMetadata("sentence_lengths", "INT64", words))
+            metadata.append(TensorMetadata("sentence_offsets", "INT64", (-1, -1, 2)))
+            self.writers["sentence_lengths"] = _sentence_lengths
+            self.writers["sentence_offsets"] = _of_sentences(_member_places("sentences"))
         self.metadata = tuple(metadata)
 
 
@@ -311,8 +324,29 @@ def _heads(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
     return Tensor(name, "INT64", (shape[0], width), flat)
 
 
+def _sentences_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sentences of an answer; all of its words where it was not cut."""
+    tokens = answer["tokens"]
+    whole = {"start": tokens[0]["start"], "end": tokens[-1]["end"], "first_token": 0, "num_tokens": len(tokens)}
+    return answer.get("sentences") or [whole]
+
+
+def _of_sentences(writer: Writer) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        answers = [{"sentences": _sentences_of(answer)} for answer in prediction.answers]
+        return writer(name, prediction._replace(answers=answers), shape)
+
+    return write
+
+
+def _sentence_lengths(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    rows = [[sentence["num_tokens"] for sentence in _sentences_of(answer)] for answer in prediction.answers]
+    flat, width = _filled(rows, -1)
+    return Tensor(name, "INT64", (shape[0], width), flat)
+
+
 def _conllu(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-    return texts(name, [conllu(answer["tokens"]) for answer in prediction.answers], shape)
+    return texts(name, [answer_conllu(answer) for answer in prediction.answers], shape)
 
 
 def _member_places(kind: str) -> Writer:

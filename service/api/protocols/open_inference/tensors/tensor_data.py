@@ -26,6 +26,9 @@ _LETTERS = {"FP32": "f", "INT64": "q"}
 #: An array of JSON blocks the event loop while it is written, so that longer ones are sent as bytes only.
 _MAX_JSON_ELEMENTS = 1 << 18
 
+#: An answer is held in memory as a whole.
+_MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+
 #: The types that JSON values of a datatype have.
 _FLOATS = frozenset({int, float})
 _JSON_TYPES = {"BOOL": frozenset({bool}), BYTES: frozenset({str})} | {
@@ -145,6 +148,13 @@ def require_short_json(name: str, num_elements: int) -> None:
     if num_elements > _MAX_JSON_ELEMENTS:
         message = f"it has {num_elements} elements, as JSON at most {_MAX_JSON_ELEMENTS} are sent: ask for binary data"
         raise InvalidInput(message, ("outputs", name))
+
+
+def require_few_bytes(num_bytes: int) -> None:
+    """Raises InvalidInput if the outputs of a request would be larger than is sent."""
+    if num_bytes > _MAX_OUTPUT_BYTES:
+        message = f"the outputs would have {num_bytes} bytes, at most {_MAX_OUTPUT_BYTES} are sent: send fewer rows"
+        raise InvalidInput(message, ("inputs",))
 
 
 def _dtype(name: str, datatype: str) -> np.dtype[Any]:

@@ -6,7 +6,7 @@ What a newer service adds is in `model_extra` of an answer, and an attribute of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -76,14 +76,30 @@ class ParsedToken(Answer):
     head_score: float
     relation_score: float
     features: str | None = None
+    lemma: str | None = None
     start: int | None = None
     end: int | None = None
 
 
+class TextPart(Answer):
+    """A sentence of a text that was cut; or, with its `text`, a token of several words, as "du" is "de" and "le"."""
+
+    text: str | None = None
+    start: int
+    end: int
+    first_token: int
+    num_tokens: int
+
+
 class Parsing(Answer):
-    """Every word with its head: a tree with one root. `conllu` with the parameter of that name."""
+    """Every word with its head: a tree with one root for each sentence. `conllu` with the parameter of that name.
+
+    `sentences` and `multiword_tokens` of a text that the model cut.
+    """
 
     tokens: list[ParsedToken]
+    sentences: list[TextPart] | None = None
+    multiword_tokens: list[TextPart] | None = None
     conllu: str | None = None
     hidden: list[float] | None = None
 
@@ -212,12 +228,27 @@ class Transcript(Answer):
     keywords: list[SpottedKeyword] | None = None
 
 
+class TensorsAnswer(Answer):
+    """The outputs by name as nested lists, without a batch axis: `numpy.float32(answer.outputs["y"])` is an array."""
+
+    outputs: dict[str, Any]
+
+
 class OtherPrediction(Answer):
     """A prediction of a task that this version does not know: everything is in `model_extra`."""
 
 
 AnyPrediction = (
-    Classification | Tagging | Parsing | Translation | Captioning | Video | Forecasting | Transcript | OtherPrediction
+    Classification
+    | Tagging
+    | Parsing
+    | Translation
+    | Captioning
+    | Video
+    | Forecasting
+    | Transcript
+    | TensorsAnswer
+    | OtherPrediction
 )
 
 #: What the predictions of each task are.
@@ -230,6 +261,7 @@ PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "video": Video,
     "forecasting": Forecasting,
     "transcription": Transcript,
+    "tensors": TensorsAnswer,
 }
 
 P = TypeVar("P", bound=Answer)
@@ -262,122 +294,3 @@ class PredictResponse(Answer, Generic[P]):
         if len(self.predictions) != 1:
             raise ValueError(f"there are {len(self.predictions)} predictions: take them from `predictions`")
         return self.predictions[0]
-
-
-class PromptToken(Answer):
-    """A token of the prompt; the first of a text has no log-probability, nothing came before it."""
-
-    id: int
-    text: str
-    logprob: float | None = None
-
-
-class Token(Answer):
-    """A token of a text. `logprob` is natural; `special` is the end token, which is no part of the text."""
-
-    id: int
-    text: str
-    logprob: float
-    special: bool = False
-
-
-class TextDetails(Answer):
-    """How a text came about. `finish_reason`: length, eos_token, stop_sequence; `seed` is None if nothing was drawn."""
-
-    finish_reason: str
-    generated_tokens: int
-    seed: int | None = None
-    prefill: list[PromptToken] = []
-    perplexity: float | None = None
-    bits_per_character: float | None = None
-    tokens: list[Token] = []
-    top_tokens: list[list[Token]] | None = None
-
-
-class OtherText(TextDetails):
-    """A text that was made with `best_of` and is not the best."""
-
-    generated_text: str
-
-
-class GenerationDetails(TextDetails):
-    """How a text came about, and with `best_of` the others, the better first."""
-
-    best_of_sequences: list[OtherText] | None = None
-
-
-class Continuation(Answer):
-    """One text, with details and state if they were asked for."""
-
-    generated_text: str
-    details: GenerationDetails | None = None
-    state: str | None = None
-
-
-class GenerateResponse(Continuation):
-    """The text; with `n` above 1 the first of `continuations`. Continue a session with `session` of the answer.
-
-    `session_kept` is False if there was no room for the session: continue with `state`, which is then there.
-    """
-
-    continuations: list[Continuation] | None = None
-    session: str | None = None
-    session_kept: bool = True
-
-
-class Embedding(Answer):
-    """The hidden state of one input as a vector."""
-
-    index: int
-    embedding: list[float]
-
-
-class Embeddings(Answer):
-    """One vector for each input, in order."""
-
-    model: str
-    data: list[Embedding]
-
-    @property
-    def vectors(self) -> list[list[float]]:
-        """Numbers `[inputs, width]`, for `numpy.array`."""
-        return [each.embedding for each in self.data]
-
-
-class TokenEvent(Answer):
-    """One token of a streamed text; `index` counts from 1. The last has `generated_text`, and details on request."""
-
-    index: int
-    token: Token
-    top_tokens: list[Token] | None = None
-    generated_text: str | None = None
-    details: GenerationDetails | None = None
-    state: str | None = None
-    tokens_left: int | None = None
-    session: str | None = None
-    session_kept: bool = True
-
-    @property
-    def text(self) -> str:
-        """What the token adds to the text: nothing if it is special, as the end of a text is."""
-        return "" if self.token.special else self.token.text
-
-
-class TextScore(Answer):
-    """How well a language model predicts a text: lower is better, None for a text of one token.
-
-    `perplexity` is per token; `bits_per_character` compares models with different tokens.
-    """
-
-    perplexity: float | None = None
-    bits_per_character: float | None = None
-    tokens: list[PromptToken]
-
-
-class TextToken(Answer):
-    """A token of a text: `text[start:stop]`, in code points."""
-
-    id: int
-    text: str
-    start: int
-    stop: int

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from service.client.answers import Answer
+from service.client.answers.predictions import Answer
 
 
 class Health(Answer):
@@ -44,6 +44,17 @@ class ModelExample(Answer):
     answer: Any = None
 
 
+class ModelArray(Answer):
+    """A named array without its batch axis; "time" in the shape is any number of steps."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    description: str | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+
+
 class ModelDetails(ModelVersion):
     """Everything known about one model; `parameters` is a JSON schema, `card` is Markdown."""
 
@@ -58,6 +69,8 @@ class ModelDetails(ModelVersion):
     parameters: dict[str, Any] | None = None
     reads_chunks: bool | None = None
     embedding_size: int | None = None
+    inputs: list[ModelArray] | None = None
+    outputs: list[ModelArray] | None = None
     precision: str | None = None
     provider: str | None = None
     digest: str | None = None

@@ -1,0 +1,1 @@
+"""Answers of the service as typed values: predictions, texts, and models."""

@@ -1,0 +1,1 @@
+"""Grammars of target texts: which records do not parse, and which share of answers does."""

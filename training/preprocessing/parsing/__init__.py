@@ -1,0 +1,1 @@
+"""What parsers learn beside trees: words, their parts of speech and lemmas."""
