@@ -14,16 +14,6 @@ from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli.check_data import check_data
 from training.cli.experiment import experiment
-from training.cli.fine_tuning import (
-    Files,
-    FreezeOption,
-    FromOption,
-    OldDevOption,
-    ReplayOption,
-    ReplayShareOption,
-    Start,
-    choose,
-)
 from training.cli.keywords import evaluate_keywords
 from training.cli.names import bundle_at, run_at
 from training.cli.options import (
@@ -42,7 +32,21 @@ from training.cli.options import (
     say,
 )
 from training.cli.parser_graphs import add_to_parser
-from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile
+from training.cli.recipe import (
+    DevFile,
+    Files,
+    FreezeOption,
+    FromOption,
+    NameOption,
+    OldDevOption,
+    RecipeArgument,
+    ReplayOption,
+    ReplayShareOption,
+    SetOption,
+    Start,
+    TrainFile,
+    choose,
+)
 from training.cli.running import (
     Attempt,
     Beginning,

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.bundle.load import MANIFEST_FILE, file_digest, load_bundle
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import TaskName
+from service.bundle.task_options import TrainedTask
 from training.config.recipe import ConfigFault, DataConfig, Recipe, TrainingConfig, load_recipe, parse_recipe
 from training.config.start import StartConfig
 from training.data.read import read_records, split_paths
@@ -90,7 +90,7 @@ def fine_tuning_recipe(
 
 
 def body_recipe(
-    task: TaskName, data: DataConfig, start: dict[str, Any], name: str, overrides: dict[str, Any] | None = None
+    task: TrainedTask, data: DataConfig, start: dict[str, Any], name: str, overrides: dict[str, Any] | None = None
 ) -> OwnFiles:
     """The recipe of a network of another task on the layers of a language model (ULMFiT, Howard and Ruder 2018).
 

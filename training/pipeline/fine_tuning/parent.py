@@ -15,8 +15,8 @@ from training.fit.checkpoint import load_weights
 from training.fit.run_folder import RunFolder
 from training.networks.build import build_network
 from training.networks.network import Network
-from training.onnx_graph.restored_weights import restore_weights
 from training.pipeline.fine_tuning.derived import parent_recipe
+from training.pipeline.fine_tuning.restored_weights import restore_weights
 from training.pipeline.pretrained.starting_weights import sources_of_starting_weights
 from training.preprocessing.vocabulary import Vocabulary
 from training.publish.verify import verify_bundle

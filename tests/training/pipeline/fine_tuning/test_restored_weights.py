@@ -16,8 +16,8 @@ from tests.training.exportable import classifier, draft_of, language_model, live
 from tests.training.trees.tiny_parsers import draft_of_parser, parser
 from training.networks.network import Network
 from training.networks.parsing.parser import Parser
-from training.onnx_graph.restored_weights import CannotRestore, restore_weights
 from training.onnx_graph.weights import round_to_half
+from training.pipeline.fine_tuning.restored_weights import CannotRestore, restore_weights
 from training.publish.export import export_bundle
 
 NETWORKS: dict[str, Callable[[], Network]] = {
