@@ -283,18 +283,14 @@ class LemmatizerOptions(Strict):
     )
 
 
-#: Words of a token; or the end of the first and the words after it.
-Words = Annotated[tuple[str, ...], Field(min_length=1)]
-
-
 class SegmenterOptions(Strict):
     """How raw text is cut into sentences and words by the graph `segmenter`; forms of the tables are in lower case."""
 
     window: int = Field(default=400, ge=16, le=4096, description="characters that the graph reads at once")
     margin: int = Field(default=50, ge=1, le=1024, description="of a window, at each side, for context alone")
     max_characters: int = Field(default=16_384, ge=1, description="of one text")
-    expansions: dict[str, Words] = Field(default={}, description="token -> its words; one where its ending misleads")
-    suffixes: dict[str, Words] = Field(default={}, description="end of a token -> the end of its first word, others")
+    expansions: dict[str, tuple[str, ...]] = Field(default={}, description="token -> words; one if its ending misleads")
+    suffixes: dict[str, tuple[str, ...]] = Field(default={}, description="end -> end of the first word, other words")
     abbreviations: tuple[str, ...] = Field(default=(), description="with their full stops, seldom ends of sentences")
     blanks_in_numbers: bool = Field(default=False, description="whether a number such as 10 000 may be one token")
 

@@ -33,7 +33,7 @@ OWN_COMMANDS = (
 )  # fmt: skip
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr",
-    "search", "seeds", "leave-one-out", "experiment", "synthesize",
+    "import", "search", "seeds", "leave-one-out", "experiment", "synthesize",
 )  # fmt: skip
 TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
 RUNTIME_MISSING = (

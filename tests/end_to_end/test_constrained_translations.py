@@ -11,7 +11,7 @@ from service.client import Client, InvalidInput
 from tests.client.conftest import address
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_tiny_bundle
-from training.publish.grammar import add_grammar
+from training.publish.additions.grammar import add_grammar
 
 #: The tiny translator writes letters from a to j: pairs of an a and another letter, at most in brackets of j.
 GRAMMAR = 'start: pair+\npair: "a" OTHER | "j" pair "j"\nOTHER: /[b-i]/\n'

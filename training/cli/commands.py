@@ -14,6 +14,7 @@ from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli.check_data import check_data
 from training.cli.experiment import experiment
+from training.cli.foreign.import_command import import_model
 from training.cli.keywords import evaluate_keywords
 from training.cli.names import bundle_at, run_at
 from training.cli.options import (
@@ -88,6 +89,7 @@ Deterministic = Annotated[
 
 app.command("check-data")(check_data)
 app.command()(experiment)
+app.command("import")(import_model)
 app.command("evaluate-keywords")(evaluate_keywords)
 app.command("find-lr")(find_lr)
 app.command()(search)
@@ -378,7 +380,7 @@ def _add_hidden_state(bundle: Path) -> Path:
 
 def _add_grammar(bundle: Path, name_or_path: str) -> None:
     from training.config.grammar import read_grammar
-    from training.publish.grammar import add_grammar
+    from training.publish.additions.grammar import add_grammar
 
     say(f"{bundle}: adding the grammar, then scoring and verifying ...")
     added = add_grammar(bundle, read_grammar(name_or_path), say)

@@ -26,7 +26,11 @@ from training.onnx_graph.parts.builder import Graphs, serialized
 from training.onnx_graph.weights import round_to_half, share_weights
 from training.onnx_graph.writers import network_graphs
 from training.publish.model_card import model_card
-from training.publish.verify import TOLERANCE, ParityReport, verify_bundle
+from training.publish.parity_report import TOLERANCE, ParityReport
+from training.publish.verify import verify_bundle
+
+#: The card of a bundle, from its manifest and its first example.
+WriteCard = Callable[[Manifest, Example], str]
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,12 @@ def free_version(models_root: Path, name: str, wanted: str) -> str:
     return wanted if int(wanted) not in taken else str(taken[-1] + 1)
 
 
-def publish_as_new(staged: Path, models_root: Path, manifest: Manifest, examples: Sequence[Example]) -> Path:
+def publish_as_new(
+    staged: Path, models_root: Path, manifest: Manifest, examples: Sequence[Example], card: WriteCard = model_card
+) -> Path:
     """Publish a staged bundle under the version of `manifest`, or under the next one that is free."""
     while True:
-        write_card_and_manifest(staged, manifest, examples)
+        write_card_and_manifest(staged, manifest, examples, card)
         try:
             return publish_new(staged, models_root)
         except FileExistsError:
@@ -167,9 +173,11 @@ def record_examples(bundle: Bundle, network: Network, questions: Sequence[Questi
     return [replace(first, label_scores=scores, embedding=embedding), *others]
 
 
-def write_card_and_manifest(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> Manifest:
+def write_card_and_manifest(
+    folder: Path, manifest: Manifest, examples: Sequence[Example], card: WriteCard = model_card
+) -> Manifest:
     """Write the two files that depend on all others; returns the manifest with every digest."""
-    (folder / CARD_FILE).write_text(model_card(manifest, examples[0]), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card(manifest, examples[0]), encoding="utf-8")
     return write_manifest(folder, manifest)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ import onnx
 from onnx import TensorProto
 
 from service.bundle.load import Bundle, load_bundle
-from service.bundle.manifest import GraphSpec, Parity
+from service.bundle.manifest import GraphSpec
+from service.bundle.task_options import TensorsOptions
 from service.bundle.tokenizer import BOS
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.runtime.ort_runner import OrtRunner
@@ -48,6 +49,8 @@ from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.network import Network, next_name
 from training.networks.transducer import Transducer
 from training.onnx_graph.weights import round_to_half
+from training.publish.array_checks import check_arrays, ranges_of
+from training.publish.parity_report import TOLERANCE, ParityReport, largest_difference
 from training.publish.variant_check import faults_of_variants
 from training.publish.verify_inputs import (
     Feeds,
@@ -60,61 +63,10 @@ from training.publish.verify_inputs import (
     shape_of,
 )
 
-#: Float32 sums in another order differ by about 1e-6, a wrong gate or an unmasked step by at least 1e-2.
-TOLERANCE = 1e-4
 #: Steps of a decoder or language model in the comparison with the whole sequence.
 NUM_STEPS = 12
 #: Graphs that read a sequence at once and step by step, with equal results.
 _GENERATING = {"prompt", "step"}
-
-
-@dataclass
-class ParityReport:
-    """The result of a verification. `checks` has the largest difference of each check."""
-
-    path: Path
-    tolerance: float = TOLERANCE
-    checks: dict[str, float] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-    @property
-    def max_difference(self) -> float:
-        return max(self.checks.values(), default=0.0)
-
-    def parity(self) -> Parity:
-        """The result as recorded in the manifest."""
-        return Parity(max_difference=self.max_difference, tolerance=self.tolerance, checks=dict(self.checks))
-
-    def summary(self) -> str:
-        """A readable summary: each check with its largest difference, then the failures."""
-        lines = [f"{name:<10} largest difference {value:.1e}" for name, value in self.checks.items()]
-        verdict = "passed" if self.passed else f"FAILED in {len(self.failures)} places"
-        return "\n".join([f"{self.path}: {verdict} (tolerance {self.tolerance:g})", *lines, *self.failures])
-
-    def compare(self, check: str, where: str, expected: Array, actual: Array) -> None:
-        """Record the difference of two arrays under `check`, and a failure if it exceeds the tolerance."""
-        if expected.shape != actual.shape:
-            self.fail(check, f"{where}: expected shape {list(expected.shape)}, found {list(actual.shape)}")
-            return
-        difference, place = largest_difference(expected, actual)
-        self.note(check, difference)
-        if not difference <= self.tolerance:
-            values = f"expected {float(expected[place]):.6g}, found {float(actual[place]):.6g}"
-            at = [int(index) for index in place]
-            self.fail(check, f"{where}{at}: {values} (difference {difference:.1e})")
-
-    def note(self, check: str, difference: float) -> None:
-        """Record a difference if it is the largest of its check."""
-        self.checks[check] = max(self.checks.get(check, 0.0), difference)
-
-    def fail(self, check: str, what: str) -> None:
-        """Record a failure; `what` names graph, tensor, expected and found."""
-        self.note(check, 0.0)
-        self.failures.append(f"{check}: {what}")
 
 
 @one_thread()
@@ -132,6 +84,8 @@ def verify_bundle(
     """
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, device="cpu", threads=1)
+    if isinstance(bundle.manifest.options, TensorsOptions):
+        return _verify_arrays(bundle, runner, tolerance)
     typical, per_step = evaluation_task(bundle.manifest).typical_values(bundle), bundle.manifest.options.values_per_step
     opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, typical, per_step))
     report = ParityReport(path, tolerance)
@@ -143,9 +97,18 @@ def verify_bundle(
         _check_chunks(report, opened, runner if network is None else TorchRunner(network))
     if bundle.manifest.graphs.keys() >= _GENERATING:
         _check_generation_steps(report, opened)
-    _check_examples(report, opened)
+    _check_examples(report, bundle, runner)
     for fault in faults_of_variants(bundle):
         report.fail("variants", fault)
+    return report
+
+
+def _verify_arrays(bundle: Bundle, runner: OrtRunner, tolerance: float) -> ParityReport:
+    """The checks of a graph of named arrays, whose original is not at hand: its answers are in the examples."""
+    report = ParityReport(bundle.path, tolerance)
+    manifest = bundle.manifest
+    check_arrays(report, runner, manifest.graphs["model"], manifest.state, ranges_of(manifest))
+    _check_examples(report, bundle, runner)
     return report
 
 
@@ -153,15 +116,6 @@ def stores_half(bundle: Bundle) -> bool:
     """Whether any weight of the bundle is stored as float16."""
     graphs = (onnx.load(bundle.graph_path(graph)).graph for graph in bundle.manifest.graphs)
     return any(tensor.data_type == TensorProto.FLOAT16 for graph in graphs for tensor in graph.initializer)
-
-
-def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int, ...]]:
-    """The largest relative difference and where it is. Values that are not finite count as an infinite difference."""
-    with np.errstate(invalid="ignore"):
-        scaled = np.abs(expected.astype(np.float64) - actual) / np.maximum(1.0, np.abs(expected))
-    scaled = np.where(np.isfinite(scaled), scaled, np.inf)
-    place = np.unravel_index(int(scaled.argmax()), scaled.shape)
-    return float(scaled[place]), tuple(int(index) for index in place)
 
 
 @dataclass(frozen=True)
@@ -355,14 +309,14 @@ def _check_transitions(report: ParityReport, bundle: Bundle, network: Network) -
         report.fail("torch", "transitions.npy: either the network or the bundle has transitions, the other has not")
 
 
-def _check_examples(report: ParityReport, opened: _Opened) -> None:
-    task = task_of(opened.bundle)
-    recorded = faults_of_labels(opened.bundle, task, opened.runner)
-    for fault in chain(recorded, faults_of_embeddings(opened.bundle, task, opened.runner, report.tolerance)):
+def _check_examples(report: ParityReport, bundle: Bundle, runner: Runner) -> None:
+    task = task_of(bundle)
+    recorded = faults_of_labels(bundle, task, runner)
+    for fault in chain(recorded, faults_of_embeddings(bundle, task, runner, report.tolerance)):
         report.fail("examples", fault)
-    for number, example in enumerate(opened.bundle.examples, start=1):
+    for number, example in enumerate(bundle.examples, start=1):
         try:
-            found = answer(task, opened.runner, example.inputs, example.parameters).model_dump(mode="json")
+            found = answer(task, runner, example.inputs, example.parameters).model_dump(mode="json")
         except (InferenceFailed, InvalidInput) as error:
             report.fail("examples", f"example {number} was not answered: {error}")
             continue

@@ -18,6 +18,9 @@ class MultiwordTokens:
     """
 
     def __init__(self, expansions: Mapping[str, tuple[str, ...]], suffixes: Mapping[str, tuple[str, ...]]) -> None:
+        """Raises ValueError for a token or an ending without words."""
+        if not (all(expansions.values()) and all(suffixes.values())):
+            raise ValueError("a multiword token, or the end of one, has no words")
         self._expansions = expansions
         self._suffixes = suffixes
 

@@ -200,6 +200,12 @@ def test_a_limit_holds_with_multiword_tokens() -> None:
     assert words_of("du a", options=OPTIONS, words=1) == [["du"], ["a"]]
 
 
+def test_tables_must_have_words() -> None:
+    """A token that is nothing would leave a hole in the text."""
+    with pytest.raises(ValueError, match="has no words"):
+        cut("a", SegmenterOptions(expansions={"a": ()}))
+
+
 def test_margins_must_leave_a_window() -> None:
     """Otherwise nothing of a window would be kept."""
     with pytest.raises(ValidationError, match="larger than its two margins"):

@@ -12,7 +12,7 @@ from service.bundle.task_options import ParsingOptions
 from tests.training.exportable import characters_tokenizer, draft_of, questions_of, tagger
 from tests.training.trees.tiny_parsers import draft_of_parser, parser
 from training.evaluation.task import Question
-from training.publish.added_graphs import Addition, add_graphs, kept
+from training.publish.additions.added_graphs import Addition, add_graphs, kept
 from training.publish.export import export_bundle
 
 

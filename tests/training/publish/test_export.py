@@ -32,7 +32,7 @@ from training.onnx_graph.weights import round_to_half
 from training.onnx_graph.writers import network_graphs
 from training.publish import export
 from training.publish.export import Exported, export_bundle
-from training.publish.verify import ParityReport
+from training.publish.parity_report import ParityReport
 
 TOLERANCE = 2e-5
 

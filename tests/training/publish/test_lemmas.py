@@ -28,8 +28,8 @@ from training.evaluation.task import Question
 from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.preprocessing.load_records import load_data
 from training.preprocessing.parsing.lemma_types import NoLemmas
+from training.publish.additions.lemmas import add_lemmas
 from training.publish.export import export_bundle
-from training.publish.lemmas import add_lemmas
 
 QUESTIONS = [Question("the big cat sat on the mat", {"conllu": True}), Question(["a", "zebra", "ran", "99"])]
 

@@ -26,9 +26,9 @@ from training.data.records import ParsedSentence
 from training.evaluation.evaluate import evaluate_bundle
 from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.preprocessing.load_records import load_data
-from training.publish import segmentation
+from training.publish.additions import segmentation
+from training.publish.additions.segmentation import NoSegmentation, add_segmenter
 from training.publish.export import export_bundle
-from training.publish.segmentation import NoSegmentation, add_segmenter
 
 
 def with_text(treebank: str) -> str:

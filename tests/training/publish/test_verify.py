@@ -18,7 +18,8 @@ from service.bundle.write import write_manifest
 from service.errors import BundleCorrupt
 from tests.training.exportable import classifier, draft_of, language_model, questions_of, tagger, translator
 from training.publish.export import export_bundle
-from training.publish.verify import ParityReport, verify_bundle
+from training.publish.parity_report import ParityReport
+from training.publish.verify import verify_bundle
 
 OneModelChange = Callable[[onnx.ModelProto], None]
 

@@ -34,7 +34,7 @@ from training.preprocessing.parsing.segmentation import (
     multiword_tables,
     segmenter_alphabet,
 )
-from training.publish.added_graphs import Addition, add_graphs, data_of
+from training.publish.additions.added_graphs import Addition, add_graphs, data_of
 
 Say = Callable[[str], None]
 

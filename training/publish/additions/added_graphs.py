@@ -35,7 +35,8 @@ from training.onnx_graph.writers import network_graphs
 from training.preprocessing.load_records import RunData, load_data
 from training.publish.hidden_state import require_unchanged
 from training.publish.model_card import model_card
-from training.publish.verify import TOLERANCE, stores_half, verify_bundle
+from training.publish.parity_report import TOLERANCE
+from training.publish.verify import stores_half, verify_bundle
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from service.tasks.seq2seq.grammar.word_grammar import WordGrammar
 from training.evaluation.evaluate import evaluate_records
 from training.evaluation.grammar.parse_shares import PARSES
 from training.evaluation.tasks.catalogue import evaluation_task
-from training.publish.added_graphs import Addition, add_graphs, data_of
+from training.publish.additions.added_graphs import Addition, add_graphs, data_of
 
 Say = Callable[[str], None]
 

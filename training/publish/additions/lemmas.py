@@ -15,7 +15,7 @@ from training.data.records import ParsedSentence, Record
 from training.evaluation.answers import REFUSED, Job, answers
 from training.evaluation.parsing.lemma_accuracy import LOOK_UP, LemmaLookUp, lemma_accuracy, lemmas_of
 from training.preprocessing.parsing.lemma_types import NoLemmas, count_lemmas, lemma_table, require_lemmas
-from training.publish.added_graphs import Addition, add_graphs, data_of
+from training.publish.additions.added_graphs import Addition, add_graphs, data_of
 
 Say = Callable[[str], None]
 
