@@ -94,9 +94,19 @@ class Score(Strict):
     detail: str = ""
 
 
+class ParentModel(Strict):
+    """The model whose weights training started from: a bundle, or a run, which has no version."""
+
+    name: str
+    version: str = ""
+    digest: str = Field(description="sha256 of the bundle's manifest, or of the run's best weights")
+    frozen: str = Field(default="", description="what kept its weights")
+
+
 class TrainingFacts(Strict):
     """How the weights were trained."""
 
+    parent: ParentModel | None = None
     data: tuple[DataSource, ...] = ()
     recipe: str = ""
     config: dict[str, object] = Field(default_factory=dict)

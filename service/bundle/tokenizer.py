@@ -90,6 +90,24 @@ class TextTokenizer:
     def save(self, path: Path) -> None:
         path.write_text(self._tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
 
+    def with_tokens(self, tokens: Sequence[str]) -> TextTokenizer:
+        """The same tokenizer with further tokens, whose ids follow its own; those that it knows are left out.
+
+        Raises ValueError for a tokenizer that composes tokens of parts, such as byte-pair encoding.
+        """
+        form = json.loads(self._tokenizer.to_str())
+        if form["model"]["type"] != "WordLevel":
+            raise ValueError("only a vocabulary of whole tokens can be added to")
+        known = form["model"]["vocab"]
+        for token in tokens:
+            known.setdefault(token, len(known))
+        return TextTokenizer(Tokenizer.from_str(json.dumps(form, ensure_ascii=False)))
+
+    @property
+    def looks_up_tokens(self) -> bool:
+        """Whether its tokens are whole words or characters, to which `with_tokens` can add."""
+        return bool(json.loads(self._tokenizer.to_str())["model"]["type"] == "WordLevel")
+
     @property
     def vocabulary_size(self) -> int:
         return int(self._tokenizer.get_vocab_size())

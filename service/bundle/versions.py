@@ -101,6 +101,22 @@ def remove_bundles(root: Path, name: str, bundles: Iterable[Path]) -> None:
     _remove_if_empty(root / STAGING_FOLDER, root / name / SET_ASIDE_FOLDER, root / name)
 
 
+def prunable_versions(root: Path, name: str, keep: int) -> list[Path]:
+    """The versions below the `keep` highest ones that the rollout file does not name, lowest first.
+
+    Those that a rollback has set aside are left alone.
+
+    Raises:
+        InvalidInput: the model is a link to a folder elsewhere.
+        BundleCorrupt: the rollout file cannot be read, so that nothing is known to be free.
+    """
+    if (root / name).is_symlink():
+        raise InvalidInput(f"{root / name} is a link: remove the link, or work in the folder that it leads to")
+    used = read_rollout(root / name).versions()
+    free = [path for path in _visible(root, name) if path.name not in used]
+    return free[: max(0, len(free) - keep)]
+
+
 def rename_model(root: Path, old: str, new: str) -> Path:
     """Give all versions of a model another name, in their manifests and cards too; returns the new folder.
 

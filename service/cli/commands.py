@@ -26,6 +26,7 @@ from service.cli.scoring.score import SCORE_EXAMPLES, score
 from service.cli.standard_input import lines_of_standard_input
 from service.cli.stream_command import STREAM_EXAMPLES, stream
 from service.cli.transcription.command import TRANSCRIBE_EXAMPLES, transcribe
+from service.cli.versions import commands  # noqa: F401 - adds its commands to `unroll models`
 from service.distribution import install_hint, installed_version
 
 OWN_COMMANDS = (

@@ -6,7 +6,7 @@ import json
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -33,7 +33,21 @@ from training.cli.options import (
     say,
 )
 from training.cli.parser_graphs import add_to_parser
-from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
+from training.cli.recipe import (
+    DevFile,
+    Files,
+    FreezeOption,
+    FromOption,
+    NameOption,
+    OldDevOption,
+    RecipeArgument,
+    ReplayOption,
+    ReplayShareOption,
+    SetOption,
+    Start,
+    TrainFile,
+    choose,
+)
 from training.cli.running import (
     Attempt,
     Beginning,
@@ -45,6 +59,7 @@ from training.cli.running import (
     publish,
     reopened,
     train_and_publish,
+    train_choice,
     with_remark,
 )
 from training.cli.series import leave_one_out, seeds
@@ -52,11 +67,6 @@ from training.cli.synthesize import synthesize_app
 from training.cli.tuning import find_lr, search
 from training.fit.places import check_writable
 from training.fit.run_lock import locked_run
-
-if TYPE_CHECKING:
-    import torch
-
-    from training.pipeline.run import Prepared
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -90,13 +100,18 @@ app.add_typer(synthesize_app, name="synthesize")
 
 @app.command()
 def train(
-    recipe: RecipeArgument,
+    recipe: RecipeArgument = "",
     train_file: TrainFile = "",
     dev_file: DevFile = "",
     name: NameOption = "",
     settings: SetOption = None,
     file_format: FormatOption = None,
     columns: ColumnOption = None,
+    start_from: FromOption = None,
+    freeze: FreezeOption = "",
+    replay: ReplayOption = "",
+    replay_share: ReplayShareOption = None,
+    old_dev: OldDevOption = "",
     runs: RunsFolder = Path("runs"),
     models: ModelsFolder = Path("models"),
     export_after: ExportAfter = True,
@@ -115,6 +130,8 @@ def train(
 
     Your own files:    unroll train tagging --train a.conllu --dev b.conllu --name mine
 
+    A published model: unroll train --from ner-en --train a.conllu --dev b.conllu
+
     Publishes models/NAME/1, or the next free version; --publish-if-better only where a cheap baseline is beaten (exit
     status 1 otherwise).
 
@@ -125,26 +142,14 @@ def train(
     overrides = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
         overrides += example_settings(examples, examples_from_dev)
-        read = read_options(file_format, columns)
-        choice = Attempt(lambda: choose_recipe(recipe, name, train_file, dev_file, read, overrides))
-        from training.fit.distributed import joined_workers
-        from training.pipeline.run import choose_device, prepare_run
-        from training.pipeline.shared_run import shared_run
-
-        chosen_device = choose_device(device)
+        files = Files(name, train_file, dev_file, read_options(file_format, columns))
+        start = Start(start_from, freeze, replay, replay_share, old_dev)
+        choice = Attempt(lambda: choose(recipe, files, overrides, start, models, runs))
         if dry_run:
-            chosen, records = choice.outcome()
-            _dry_run(prepare_run(chosen, train=records), chosen_device)
+            _dry_run(choice, device)
             return
         places = Publication(models if export_after else None, only_if_better)
-        with joined_workers(chosen_device) as workers, ExitStack() as held:
-            chosen, records = workers.together(choice.outcome)
-            workers.check_batch_size(chosen.training.batch_size)
-            beginning = Beginning(chosen, runs / chosen.name, places, overwrite, go_on)
-            prepare = partial(prepare_run, chosen, train=records)
-            beginning.check_nodes(workers)
-            run = shared_run(lambda: beginning.run(prepare, held), beginning.path, workers, chosen, records)
-            train_and_publish(run, chosen_device, workers, places, resuming=run.folder.checkpoint.exists())
+        train_choice(choice, device, partial(Beginning, runs=runs, places=places, overwrite=overwrite, resume=go_on))
 
 
 @app.command()
@@ -353,12 +358,15 @@ def _shown(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _dry_run(prepared: Prepared, device: torch.device) -> None:
+def _dry_run(choice: Attempt, device: str) -> None:
     """Print the recipe to stdout, and what a run of it needs to stderr."""
     from training.pipeline.dry_run import dry_run
+    from training.pipeline.run import choose_device, prepare_run
 
-    typer.echo(with_remark(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
-    say(dry_run(prepared, device).summary())
+    chosen_device, chosen = choose_device(device), choice.outcome()
+    prepared = with_remark(prepare_run(chosen.recipe, train=chosen.train))
+    typer.echo(prepared.recipe.model_dump_json(indent=2, exclude_none=True))
+    say(dry_run(prepared, chosen_device).summary())
 
 
 def _add_hidden_state(bundle: Path) -> Path:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,10 +100,16 @@ class Beginning:
     """How `train` begins: anew, or from the checkpoint of the run that the folder holds."""
 
     recipe: Recipe
-    path: Path
+    runs: Path
     places: Publication
     overwrite: bool
     resume: bool
+
+    @property
+    def path(self) -> Path:
+        """The run folder: a model that learns further keeps the folder of its first run."""
+        start = self.recipe.start.model
+        return self.runs / (f"{self.recipe.name}-from-{Path(start).name}" if start else self.recipe.name)
 
     def check_nodes(self, workers: Workers) -> None:
         """Raises StoppedTogether where the checkpoint to go on from is on another node than the first."""
@@ -125,7 +132,8 @@ class Beginning:
         return self._anew(with_remark(prepare()), held)
 
     def _anew(self, prepared: Prepared, held: ExitStack) -> Run:
-        from training.pipeline.run import room_of_bundle, start_run
+        from training.pipeline.room import room_of_bundle
+        from training.pipeline.run import start_run
         from training.pipeline.shared_run import note_launch
 
         held.enter_context(locked_run(self.path))
@@ -134,6 +142,24 @@ class Beginning:
         if self.places.models is not None:
             check_room(self.places.models, room_of_bundle(run.network), "--models")
         return run
+
+
+def train_choice(choice: Attempt, device: str, begin: Callable[[Recipe], Beginning]) -> None:
+    """Train the recipe that was chosen, by all workers, and publish it."""
+    from training.fit.distributed import joined_workers
+    from training.pipeline.run import choose_device, prepare_run
+    from training.pipeline.shared_run import shared_run
+
+    chosen_device = choose_device(device)
+    with joined_workers(chosen_device) as workers, ExitStack() as held:
+        chosen, records = workers.together(choice.outcome)
+        workers.check_batch_size(chosen.training.batch_size)
+        beginning = begin(chosen)
+        prepare = partial(prepare_run, chosen, train=records)
+        beginning.check_nodes(workers)
+        run = shared_run(lambda: beginning.run(prepare, held), beginning.path, workers, chosen, records)
+        resuming = run.folder.checkpoint.exists()
+        train_and_publish(run, chosen_device, workers, beginning.places, resuming=resuming)
 
 
 def reopened(path: Path, places: Publication, held: ExitStack) -> Run:

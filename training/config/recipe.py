@@ -23,6 +23,7 @@ from training.config.network_tables import NetworkConfig
 from training.config.networks import NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
+from training.config.start import StartConfig
 from training.data.formats.options import ReadOptions
 
 TableT = TypeVar("TableT", bound=NetworkTable)
@@ -112,6 +113,15 @@ class TrainingConfig(Strict):
     final_rate: float = Field(default=0.02, ge=0, le=1, description="share of learning_rate left at the end")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     plateau_epochs: int = Field(default=1, ge=1, description="epochs without improvement before the rate falls")
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="rate of each layer as a share of that of the layer above it (discriminative fine-tuning)",
+    )
+    unfreeze: Literal["at once", "gradual"] = Field(
+        default="at once", description="`gradual`: the output layers learn first, and with each epoch one layer more"
+    )
     epochs: int = Field(default=20, ge=1, le=1_000_000)
     patience: int = Field(default=5, ge=1, description="early stopping: epochs without improvement on dev")
     batch_size: int = Field(
@@ -162,6 +172,7 @@ class Recipe(Strict):
     language: str = ""
     licence: str = ""
     seed: int = Field(default=1, ge=0, le=LARGEST_SEED)
+    start: StartConfig = StartConfig()
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     signal: SignalConfig = SignalConfig()
@@ -191,6 +202,8 @@ class Recipe(Strict):
             raise ValueError("data.reverse is for language models, which learn from running text")
         if self.data.also and self.task == "forecasting":
             raise ValueError("data.also is not for forecasting, which learns from one series")
+        if self.start.replay and self.network.learns_running_text:
+            raise ValueError("start.replay is not for language models: name the earlier texts in data.also")
         self.network.check_recipe(self.tokenizer.unit, self.limits.max_input_tokens)
         return self
 

@@ -17,6 +17,7 @@ from service.bundle.manifest import Manifest
 from service.bundle.task_options import TaskOptions, TrainedTask
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array, Runner
+from training.config.networks import NetworkTable
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.data.records import Record
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from training.networks.build import WordEmbedding
     from training.networks.network import Network
     from training.preprocessing.batching import TrainingSet
+    from training.preprocessing.scales.signal_scale import SignalScale
     from training.preprocessing.vocabulary import Vocabulary
     from training.preprocessing.word_vectors import WordVectors
 
@@ -156,6 +158,10 @@ class TrainingTask(EvaluationTask[RecordT]):
 
     #: The embedding that word vectors start from and that later runs take them from; None where no words are read.
     word_embedding: WordEmbedding | None = None
+    #: Whether the network of a bundle can be built again from its recipe, tokenizers and labels, to learn further.
+    fine_tunes: bool = False
+    #: Label sets of the vocabulary that fine-tuning leaves as they are.
+    kept_label_sets: frozenset[str] = frozenset()
 
     @abstractmethod
     def fit_vocabulary(
@@ -166,6 +172,26 @@ class TrainingTask(EvaluationTask[RecordT]):
     def character_models(self, recipe: Recipe) -> tuple[str, ...]:
         """Run folders of the character models that the network reads with."""
         return ()
+
+    def label_sets_of(self, options: TaskOptions) -> Mapping[str, tuple[str, ...]]:
+        """The label sets of the vocabulary that a bundle with these options was trained with."""
+        return {}
+
+    def body_settings(self, language_model: NetworkTable) -> dict[str, Any]:
+        """Keys of [network] for a network that reads as a language model does; empty where the task has none."""
+        return {}
+
+    def body_weight(self, name: str) -> str:
+        """The weight that starts as that of a language model called `name`; empty for none."""
+        return ""
+
+    def blank_scale(self, recipe: Recipe, options: TaskOptions) -> SignalScale | None:
+        """The features of a bundle that reads signals, not scaled yet; None for other inputs."""
+        return None
+
+    def restored_scale(self, network: Network, blank: SignalScale) -> SignalScale:
+        """The scale that a network with the weights of a bundle brings features to."""
+        return blank
 
     def start_from(self, recipe: Recipe) -> str:
         """The run folder whose weights training starts from; empty for random weights."""

@@ -9,6 +9,7 @@ scale.json             means and deviations of a series
 character_models.safetensors   the two that a tagger with contextual features reads with
 data.json              what the data was             metrics.csv     the epochs as a table
 environment.json       machine, libraries            tensorboard/    the same curves, for TensorBoard
+parent.json            the model that it was fine-tuned from, and its scores before
 last.safetensors       to resume from                analysis/       what it gets wrong on dev, once it is exported
 best.safetensors       the weights with the best dev score
 previous-last.safetensors   the checkpoint before the last one
@@ -60,6 +61,8 @@ _CHARACTER_MODELS = "character_models.safetensors"
 _PUBLISHED = "published.json"
 #: Data sources of the run whose weights a run started from.
 STARTED_FROM = "started_from.json"
+#: The bundle or run that a run was fine-tuned from, with its scores before.
+PARENT_FILE = "parent.json"
 #: A copy of the run of a language model.
 LANGUAGE_MODEL_FOLDER = "language_model"
 
@@ -289,6 +292,7 @@ class RunFolder:
             self.path / _SIGNAL_SCALE,
             self.path / _CHARACTER_MODELS,
             self.path / STARTED_FROM,
+            self.path / PARENT_FILE,
             self.starting_weights,
             *pictures,
             *of_trackers,

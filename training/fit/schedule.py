@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config.recipe import TrainingConfig
+from training.networks.network import Network
 
 
 def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_factor: float) -> float:
@@ -24,6 +25,33 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_f
         "cosine": config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * done)),
     }
     return config.learning_rate * shapes[config.schedule]
+
+
+def layer_share(config: TrainingConfig, depth: int, epoch: int) -> float:
+    """The learning rate of a layer `depth` below the output layers, as a share of theirs (Howard and Ruder 2018)."""
+    return 0.0 if config.unfreeze == "gradual" and depth > epoch else config.layer_decay**depth
+
+
+def layers_from_the_top(network: Network) -> list[list[nn.Parameter]]:
+    """Parameters of the output layers, of each recurrent layer from the top, and of what these read."""
+    children = dict(network.named_children())
+    reading = [children[name] for name in network.reading_modules if name in children]
+    stacks = [part for part in reading if isinstance(getattr(part, "layers", None), nn.ModuleList)]
+    of_layers = [_parameters_of_layer(stack, number) for stack in stacks for number in reversed(range(_height(stack)))]
+    below = [parameter for part in reading if part not in stacks for parameter in part.parameters()]
+    inner = {id(parameter) for group in (*of_layers, below) for parameter in group}
+    top = [parameter for parameter in network.parameters() if id(parameter) not in inner]
+    return [group for group in (top, *of_layers, below) if group]
+
+
+def _height(stack: nn.Module) -> int:
+    return len(list(stack.get_submodule("layers").children()))
+
+
+def _parameters_of_layer(stack: nn.Module, number: int) -> list[nn.Parameter]:
+    """Those of a recurrent layer, and of the residual connection around it."""
+    parts = (stack.get_submodule(f"{part}.{number}") for part in ("layers", "ends"))
+    return [parameter for part in parts for parameter in part.parameters()]
 
 
 def share_kept(config: TrainingConfig, step: int, total_steps: int, averaging_from: int = 0) -> float:

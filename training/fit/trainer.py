@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ from training.fit.run_folder import RunFolder
 from training.fit.schedule import (
     copied_weights,
     has_stopped_gaining,
+    layer_share,
+    layers_from_the_top,
     learning_rate,
     share_kept,
     start_averages,
@@ -138,7 +141,7 @@ class Trainer:
         state, config, progress = self.state, self._config, self.progress
         rate = learning_rate(config, progress.step, total_steps, progress.rate_factor)
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * layer_share(config, group.get("depth", 0), progress.epoch)
         share = self._workers.share(order)
         batch = self._data.batch(share) if len(share) else None
         gradient = find_gradient(state.network, batch, state.carried, config, self._workers)
@@ -256,7 +259,11 @@ def averaged_weights(network: Network, averages: dict[str, Tensor]) -> Iterator[
 
 def build_optimizer(network: Network, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD with momentum. The schedule sets the rate before every update."""
-    parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
+    rate, decay = config.learning_rate, config.weight_decay
+    parameters: list[dict[str, Any]] = [{"params": list(network.parameters())}]
+    if config.layer_decay < 1 or config.unfreeze == "gradual":
+        layers = layers_from_the_top(network)
+        parameters = [{"params": layer, "depth": depth} for depth, layer in enumerate(layers)]
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam

@@ -9,6 +9,7 @@ from torch import nn
 
 from service.bundle.padding import FloatArray
 from training.config.recipe import ConfigFault, Recipe
+from training.config.start import Frozen
 from training.networks.network import Network
 from training.preprocessing.vocabulary import Vocabulary
 
@@ -33,13 +34,38 @@ class BuiltTask(Protocol):
 
 
 def build_network(task: BuiltTask, recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    """A new network, initialised from the recipe's seed, and from pretrained word vectors if there are any."""
+    """A new network, initialised from the recipe's seed, and from pretrained word vectors if there are any.
+
+    What the recipe freezes is out of training.
+    """
     torch.manual_seed(recipe.seed)
     network = task.network(recipe, vocabulary)
     if vocabulary.vectors is not None and task.word_embedding is not None:
         embedding = task.word_embedding
         _initialise_embedding(network.get_submodule(embedding.module), vocabulary.vectors, embedding.size_key)
+    freeze(network, recipe.start.freeze)
     return network
+
+
+def freeze(network: Network, what: Frozen) -> None:
+    """Take the `embeddings`, or the `encoder` with all that it reads, out of training.
+
+    Raises ConfigFault where nothing would be left to learn, or the network has no such part.
+    """
+    if what == "none":
+        return
+    frozen: list[nn.Module]
+    if what == "embeddings":
+        frozen = [module for module in network.modules() if isinstance(module, nn.Embedding)]
+    else:
+        parts = dict(network.named_children())
+        frozen = [parts[name] for name in network.reading_modules if name in parts]
+    for module in frozen:
+        module.requires_grad_(False)
+    if not frozen:
+        raise ConfigFault(f"start.freeze: a {type(network).__name__} has no {what} to freeze")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigFault(f"start.freeze: without its {what} the network has nothing left to learn")
 
 
 def _initialise_embedding(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:

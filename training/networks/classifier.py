@@ -20,6 +20,8 @@ from training.preprocessing.batches import ClassificationBatch
 class Classifier(Network):
     """One label for a text. Without a recurrence, hidden layers follow the pooling."""
 
+    reading_modules = ("embedding", "character_features", "encoder")
+
     def __init__(self, config: ClassifierConfig, vocabulary: int, labels: int, characters: int = 0) -> None:
         super().__init__()
         self.config = config

@@ -29,6 +29,8 @@ class StackOutput(NamedTuple):
 class LanguageModel(Network):
     """Predicts the next token; the recurrent state is passed in and returned."""
 
+    reading_modules = ("embedding", "stack")
+
     def __init__(self, config: LanguageModelConfig, vocabulary: int) -> None:
         super().__init__()
         self.config = config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -43,6 +43,9 @@ class NetworkGraph(NamedTuple):
 
 class Network(nn.Module):
     """A torch module with a training loss, the graphs it is exported as, and the recurrent state of these graphs."""
+
+    #: The modules that read the input, up to the last recurrent layer: what fine-tuning may keep as it is.
+    reading_modules: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def loss(self, batch: Any, carried: State = ()) -> tuple[Tensor, State]:

@@ -68,6 +68,8 @@ class Translator(EncoderDecoder):
     `max_source_tokens`, including the end token, is the width of the coverage state.
     """
 
+    reading_modules = ("source_embedding", "encoder")
+
     def __init__(
         self, config: TranslatorConfig, source_vocabulary: int, target_vocabulary: int, max_source_tokens: int = 128
     ) -> None:

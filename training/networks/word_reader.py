@@ -17,6 +17,8 @@ from training.preprocessing.character_models import CharacterModels
 class WordReader(Network):
     """Word embedding and character features, concatenated, and the encoder that reads them. A subclass adds outputs."""
 
+    reading_modules = ("word_embedding", "character_features", "contextual", "encoder")
+
     def __init__(
         self, config: WordReaderTable, words: int, characters: int, models: CharacterModels | None = None
     ) -> None:

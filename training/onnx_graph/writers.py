@@ -50,7 +50,7 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
 }
 
 
-def network_graphs(network: Network, half: bool = False) -> Graphs:
+def network_graphs(network: Network, half: bool = False, builder: type[GraphBuilder] = GraphBuilder) -> Graphs:
     """Every graph of a network by name, with the inputs and outputs that the network declares.
 
     Raises:
@@ -58,14 +58,14 @@ def network_graphs(network: Network, half: bool = False) -> Graphs:
     """
     if isinstance(network, FusedRecogniser):
         step = network.graphs()[LANGUAGE_MODEL]
-        graph = GraphBuilder(LANGUAGE_MODEL, step.inputs, step.outputs, half)
+        graph = builder(LANGUAGE_MODEL, step.inputs, step.outputs, half)
         write_step(graph, network.language_model)
-        return {**network_graphs(network.recogniser, half), LANGUAGE_MODEL: graph}
+        return {**network_graphs(network.recogniser, half, builder), LANGUAGE_MODEL: graph}
     if type(network) not in WRITERS:
         raise ValueError(f"there is no graph writer for a {type(network).__name__}")
     writers = WRITERS[type(network)]
     graphs = {}
     for name, declared in network.graphs().items():
-        graphs[name] = GraphBuilder(name, declared.inputs, declared.outputs, half)
+        graphs[name] = builder(name, declared.inputs, declared.outputs, half)
         writers[name](graphs[name], network)
     return graphs

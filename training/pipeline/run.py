@@ -44,6 +44,9 @@ from training.networks.build import build_network
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle
 from training.pipeline.data_remarks import check_learnable, hints, remarks
+from training.pipeline.fine_tuning.begin import adopt_parent, vocabulary_from, weights_from
+from training.pipeline.fine_tuning.parent import Parent, open_parent
+from training.pipeline.fine_tuning.scores import parent_facts, scores_after
 from training.pipeline.pretrained.character_models import read_character_models
 from training.pipeline.pretrained.fused_language_model import (
     adopt_language_model,
@@ -59,6 +62,7 @@ from training.pipeline.pretrained.starting_weights import (
     starting_vocabulary,
 )
 from training.pipeline.pretrained.word_vectors import sources_of_vectors, starting_vectors
+from training.pipeline.room import room_of
 from training.pipeline.verdict import NotPublished, Verdict, judge, strongest
 from training.preprocessing.batching import TrainingSet
 from training.preprocessing.load_records import RunData, load_data
@@ -72,10 +76,6 @@ DEVICES = ("auto", "cpu", "cuda")
 
 Say = Callable[[str], None]
 
-#: Curves, samples, tokenizers and TensorBoard's events of a small run.
-_ROOM_FOR_LOGS = 4_000_000
-#: Manifest, card, tokenizers and examples of a bundle.
-_ROOM_FOR_TEXTS = 500_000
 #: How PyTorch says that memory is used up, or that a size is beyond any memory.
 _OF_MEMORY = re.compile(r"allocate memory|out of memory|not enough memory|[Ss]torage size|overflow", re.IGNORECASE)
 
@@ -88,6 +88,7 @@ class Prepared:
     recipe: Recipe
     data: RunData
     vocabulary: Vocabulary
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ def prepare_run(recipe: Recipe, original: Vocabulary | None = None, train: Seque
     data = load_data(task, recipe, train)
     check_learnable(data)
     data = replace(data, remark="\n".join(filter(None, (data.remark, *remarks(data), *hints(recipe, data)))))
+    if recipe.start.model:
+        parent = open_parent(recipe.start)
+        grown = vocabulary_from(parent, recipe, data.train)
+        data = replace(data, remark="\n".join(filter(None, (data.remark, *grown.remarks))))
+        return Prepared(task, recipe, data, grown.vocabulary, parent)
     vectors = starting_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
     if start := task.start_from(recipe):
         vocabulary = starting_vocabulary(recipe, Path(start), data.train)
@@ -144,27 +150,17 @@ def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
     start = prepared.task.start_from(recipe)
     if start:
         check_fits(network, Path(start))
+    if prepared.parent:
+        weights_from(prepared.parent, network, recipe, vocabulary)
     check_room(path, room_of(network), "--runs")
     folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
     if start:
         adopt_weights(folder, Path(start))
+    if prepared.parent:
+        adopt_parent(folder, prepared.parent, recipe, network, prepared.data.dev)
     if language_model := prepared.task.language_model(recipe):
         adopt_language_model(folder, Path(language_model))
     return Run(prepared.task, recipe, prepared.data, vocabulary, folder, network)
-
-
-def room_of(network: Network) -> int:
-    """Bytes that a run folder needs: three checkpoints, of weights, their averages and two moments, and best weights.
-
-    One more of each is there while it is written.
-    """
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-    return 14 * weights + _ROOM_FOR_LOGS
-
-
-def room_of_bundle(network: Network) -> int:
-    """Bytes that a bundle of the network needs: weights in half or single precision, its tokenizers and its texts."""
-    return 4 * sum(parameter.numel() for parameter in network.parameters()) + _ROOM_FOR_TEXTS
 
 
 @contextmanager
@@ -295,7 +291,9 @@ def _export(run: Run, models_root: Path, say: Say, half: bool, only_if_better: b
         questions_of(run),
         models_root,
         half=half,
-        score=lambda staged: score_bundle(staged, run, say, only_if_better),
+        score=lambda staged: scores_after(
+            run.folder, run.task, run.recipe, staged, score_bundle(staged, run, say, only_if_better), say
+        ),
     )
 
 
@@ -385,6 +383,7 @@ def training_facts(run: Run) -> TrainingFacts:
     """Origin of the weights, for manifest and card."""
     progress = read_progress(run.folder.checkpoint)
     return TrainingFacts(
+        parent=parent_facts(run.folder),
         data=(run.data.source, *sources_of_start(run)),
         recipe=run.recipe.name,
         config=run.recipe.model_dump(mode="json"),

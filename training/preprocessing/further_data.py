@@ -1,7 +1,11 @@
-"""Further training data of a recipe (`data.also`): public sets by name and own files, each read any number of times."""
+"""Further training data of a recipe: public sets by name and own files.
+
+Those of `data.also` are read whole, any number of times; of `start.replay` a share is drawn.
+"""
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,6 +67,41 @@ def read_further(recipe: Recipe, kind: type[Record]) -> Iterator[FurtherData]:
         else:
             for path in _files(name):
                 yield _own(recipe, path, kind, times)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Earlier records, with what a manifest says of their source."""
+
+    records: list[Record]
+    name: str
+    licence: str
+    attribution: str
+    digests: dict[str, str]
+    remark: str
+
+
+def replayed(recipe: Recipe, train: Sequence[Record]) -> Replayed:
+    """Earlier records to mix into train, so that a network that learns new ones forgets less.
+
+    They are drawn by the recipe's seed, as many as make up `start.replay_share` of train, or are all that there are.
+
+    Raises:
+        UnrollError: the data is neither a set nor a file, or of another task.
+        DataFault: the file cannot be read.
+    """
+    share, name = recipe.start.replay_share, recipe.start.replay
+    also = recipe.data.model_copy(update={"also": (name,)})
+    parts = list(read_further(recipe.model_copy(update={"data": also}), type(train[0])))
+    every = [record for part in parts for record in part.records]
+    wanted = round(share / (1 - share) * len(train))
+    drawn = every if len(every) <= wanted else random.Random(recipe.seed).sample(every, wanted)
+    remark = f"replayed with {len(train):,} new records: {len(drawn):,} of {len(every):,} earlier ones of {name}"
+    if len(drawn) < wanted:
+        remark += f", fewer than start.replay_share = {share:g} asks for"
+    digests = {key: value for part in parts for key, value in part.digests.items()}
+    names = " + ".join(dict.fromkeys(part.name for part in parts))
+    return Replayed(drawn, names, parts[0].licence, parts[0].attribution, digests, remark)
 
 
 def named_digests(entry: NamedDataset, splits: Sequence[str] = ("train", "dev")) -> dict[str, str]:

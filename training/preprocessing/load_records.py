@@ -20,7 +20,7 @@ from training.data.readers.series import follows
 from training.data.readers.text import spelt_out, turned_round
 from training.data.records import Passage, Record, TaggedSentence
 from training.data.split import Parts, shortened
-from training.preprocessing.further_data import NAMING_FILES, named_digests, read_further, times_read
+from training.preprocessing.further_data import NAMING_FILES, named_digests, read_further, replayed, times_read
 from training.preprocessing.windows import continued, one_series
 
 #: Joins the names, licences and attributions of several data sets.
@@ -70,6 +70,8 @@ def load_data(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None =
         data = _held_out(task, data, recipe.data.hold_out)
     if recipe.data.also and not recipe.network.learns_running_text:
         data = _with_further_train(task, recipe, data)
+    if recipe.start.replay:
+        data = _with_replay(recipe, data)
     return task.prepare(recipe, data)
 
 
@@ -78,7 +80,8 @@ def load_dev(task: LoadedTask, recipe: Recipe) -> RunData:
 
     Raises as `load_data` does.
     """
-    config = recipe.data
+    config, start = recipe.data, recipe.start.model_copy(update={"replay": ""})
+    recipe = recipe.model_copy(update={"start": start})
     if not recipe.network.learns_running_text:
         recipe = recipe.model_copy(update={"data": config.model_copy(update={"also": ()})})
     if not config.dataset or config.hold_out or task.dev_continues_train:
@@ -94,6 +97,14 @@ def _with_further_train(task: LoadedTask, recipe: Recipe, data: RunData) -> RunD
         source = _joined(data.source, more.name, more.licence, more.attribution, more.digests)
         data = replace(data, train=[*data.train, *kept], source=source)
     return data
+
+
+def _with_replay(recipe: Recipe, data: RunData) -> RunData:
+    """Earlier records among those to learn from; dev stays as it is."""
+    more = replayed(recipe, data.train)
+    source = _joined(data.source, more.name, more.licence, more.attribution, more.digests)
+    remark = "\n".join(filter(None, (data.remark, more.remark)))
+    return replace(data, train=[*data.train, *more.records], source=source, remark=remark)
 
 
 def running_text(data: RunData, config: DataConfig) -> RunData:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from service.bundle.load import Example
-from service.bundle.manifest import DataSource, Manifest, Score, Variant, VariantName
+from service.bundle.manifest import DataSource, Manifest, ParentModel, Score, Variant, VariantName
 from service.tasks.catalogue import TASKS
 from training.evaluation.task import CardTexts
 from training.evaluation.tasks.card_texts import listed
@@ -149,8 +149,15 @@ def _training(manifest: Manifest) -> str:
         ("hardware", facts.hardware),
         ("libraries", versions),
         ("finished", facts.finished_at),
+        ("started from", _parent(facts.parent) if facts.parent else ""),
     ]
     return _table(("fact", "value"), [(name, value) for name, value in rows if value])
+
+
+def _parent(parent: ParentModel) -> str:
+    """The model that training started from."""
+    name = f"{parent.name} version {parent.version}" if parent.version else f"the run {parent.name}"
+    return f"{name} (sha256 `{parent.digest}`)" + f", {parent.frozen} frozen" * bool(parent.frozen)
 
 
 def _limits(manifest: Manifest, card: CardTexts) -> str:
@@ -192,6 +199,15 @@ def _command(manifest: Manifest) -> str:
     if "train" not in files:
         return f"unroll train {manifest.training.recipe}" if manifest.training.recipe else ""
     options = [f"--{role} {shlex.quote(name)}" for role, name in files.items()]
+    parent = manifest.training.parent
+    if parent is not None and parent.version:
+        return " ".join(
+            [
+                f"unroll train {manifest.task} --from models/{parent.name}/{parent.version}",
+                *options,
+                f"--name {manifest.name}",
+            ]
+        )
     return " ".join(["unroll train", manifest.task, *options, f"--name {manifest.name}"])
 
 

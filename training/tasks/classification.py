@@ -12,7 +12,7 @@ from service.bundle.padding import pad_ids, pad_nested_ids
 from service.bundle.task_options import ClassificationOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Runner
-from training.config.networks import ClassifierConfig
+from training.config.networks import ClassifierConfig, LanguageModelConfig, NetworkTable
 from training.config.recipe import Recipe, TokenizerConfig
 from training.data.records import LabelledText
 from training.evaluation.task import Question, TrainingTask
@@ -41,12 +41,27 @@ class ClassificationTask(ClassificationEvaluation, TrainingTask[LabelledText]):
     """A text in, one label out."""
 
     word_embedding = WordEmbedding("text", "embedding", "network.embedding_size")
+    fine_tunes = True
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[LabelledText], vectors: WordVectors | None = None
     ) -> Vocabulary:
         spelled = recipe.network_as(ClassifierConfig).characters != "none"
         return classification_vocabulary(recipe.tokenizer, records, vectors, spelled=spelled)
+
+    def body_settings(self, language_model: NetworkTable) -> dict[str, Any]:
+        """Forward layers of the same sizes, and the pooling of Howard and Ruder (2018)."""
+        assert isinstance(language_model, LanguageModelConfig)
+        shared = ("cell", "embedding_size", "hidden_size", "layers", "connection", "layer_norm")
+        sizes = {key: getattr(language_model, key) for key in shared}
+        return {**sizes, "bidirectional": False, "characters": "none", "pooling": "last+max+mean"}
+
+    def body_weight(self, name: str) -> str:
+        if name.startswith("stack.layers."):
+            number, rest = name.removeprefix("stack.layers.").split(".", 1)
+            return f"encoder.layers.{number}.forward_rnn.{rest}"
+        of_body = name.startswith(("stack.ends.", "embedding."))
+        return name.replace("stack.", "encoder.") if of_body else ""
 
     def training_set(
         self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[LabelledText], *, is_dev: bool = False

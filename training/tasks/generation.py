@@ -41,6 +41,7 @@ class GenerationTask(GenerationEvaluation, TrainingTask[Passage]):
     """A language model over running text."""
 
     word_embedding = WordEmbedding("text", "embedding", "network.embedding_size")
+    fine_tunes = True
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[Passage], vectors: WordVectors | None = None

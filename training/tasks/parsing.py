@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from service.bundle.load import Bundle
 from service.bundle.padding import pad_ids, pad_nested_ids
-from service.bundle.task_options import LemmatizerOptions, ParsingOptions
+from service.bundle.task_options import LemmatizerOptions, ParsingOptions, TaskOptions
 from service.tasks.core.task import Runner
 from service.tasks.parsing.head_encoding import ROOT, encode_heads
 from training.config.parser import ParserConfig
 from training.config.recipe import Recipe, TokenizerConfig
 from training.data.records import ParsedSentence
-from training.evaluation.task import Question, TrainingTask
+from training.evaluation.task import Question, TrainingTask, options_as
 from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.networks.build import WordEmbedding
 from training.networks.network import Network
@@ -45,11 +45,19 @@ class ParsingTask(ParsingEvaluation, TrainingTask[ParsedSentence]):
     """Words and their characters in; a tree, parts of speech, features and lemmas out."""
 
     word_embedding = WordEmbedding("words", "word_embedding", "network.word_size")
+    fine_tunes = True
+    kept_label_sets = frozenset({LEMMAS})
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[ParsedSentence], vectors: WordVectors | None = None
     ) -> Vocabulary:
         return parsing_vocabulary(recipe.tokenizer, recipe.network_as(ParserConfig), records, vectors)
+
+    def label_sets_of(self, options: TaskOptions) -> Mapping[str, tuple[str, ...]]:
+        options = options_as(options, ParsingOptions)
+        lemmas = table_lines(options.lemmatizer.table) if options.lemmatizer else ()
+        sets = {RELATIONS: options.relations, FEATURES: options.features, OFFSETS: options.offsets, LEMMAS: lemmas}
+        return {name: labels for name, labels in sets.items() if labels}
 
     def character_models(self, recipe: Recipe) -> tuple[str, ...]:
         return recipe.network_as(ParserConfig).contextual

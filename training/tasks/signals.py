@@ -10,13 +10,13 @@ import torch
 
 from service.bundle.load import Bundle
 from service.bundle.padding import pad_floats
-from service.bundle.task_options import ClassificationOptions, FramesSpec, WaveformSpec
+from service.bundle.task_options import ClassificationOptions, FramesSpec, TaskOptions, WaveformSpec
 from service.tasks.core.task import Runner
 from training.config.networks import ClassifierConfig
 from training.config.recipe import Recipe
 from training.config.signals import SignalConfig, SignalKind
 from training.data.records import LabelledSignal
-from training.evaluation.task import Question, TrainingTask
+from training.evaluation.task import Question, TrainingTask, options_as
 from training.evaluation.tasks.signals import SignalEvaluation
 from training.evaluation.torch_runner import one_thread
 from training.networks.inputs.front_end import FrontEnd
@@ -24,7 +24,7 @@ from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.preprocessing.batches import SignalBatch
 from training.preprocessing.batching import Bucketed, Order, lengths_tensor
-from training.preprocessing.scales.signal_scale import SignalScale, fit_signal_scale
+from training.preprocessing.scales.signal_scale import SignalScale, band_names, fit_signal_scale
 from training.preprocessing.signal_values import json_form
 from training.preprocessing.vocabulary import Vocabulary
 from training.preprocessing.word_vectors import WordVectors
@@ -51,12 +51,24 @@ _DEFAULTS: dict[SignalKind, dict[str, Any]] = {
 class SignalTask(SignalEvaluation, TrainingTask[LabelledSignal]):
     """A sequence of numbers in, one label out."""
 
+    fine_tunes = True
+
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[LabelledSignal], vectors: WordVectors | None = None
     ) -> Vocabulary:
         """The scale is computed in one thread, so that it does not depend on the machine."""
         with one_thread():
             return signal_vocabulary(recipe.signal, records)
+
+    def blank_scale(self, recipe: Recipe, options: TaskOptions) -> SignalScale:
+        spec = options_as(options, ClassificationOptions).signal
+        features = spec.features if isinstance(spec, FramesSpec) else band_names(recipe.signal)
+        return SignalScale(features, (0.0,) * len(features), (1.0,) * len(features))
+
+    def restored_scale(self, network: Network, blank: SignalScale) -> SignalScale:
+        assert isinstance(network, SignalClassifier)
+        scaled = network.front_end
+        return blank._replace(mean=tuple(scaled.mean.tolist()), deviation=tuple(scaled.deviation.tolist()))
 
     def training_set(
         self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[LabelledSignal], *, is_dev: bool = False

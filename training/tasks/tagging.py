@@ -31,6 +31,7 @@ class TaggingTask(TaggingEvaluation, TrainingTask[TaggedSentence]):
     """Words and their characters in, tags out; with `network.joint` also a label for the text."""
 
     word_embedding = WordEmbedding("words", "word_embedding", "network.word_size")
+    fine_tunes = True
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[TaggedSentence], vectors: WordVectors | None = None

@@ -32,6 +32,7 @@ class TranslationTask(TranslationEvaluation, TrainingTask[SentencePair]):
     """An encoder and a decoder with attention, over subwords that both languages share or over the words of each."""
 
     word_embedding = WordEmbedding("source", "source_embedding", "network.embedding_size")
+    fine_tunes = True
 
     def fit_vocabulary(
         self, recipe: Recipe, records: Sequence[SentencePair], vectors: WordVectors | None = None

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tests.training.exportable import classifier, language_model, tagger, translator
+from tests.training.trees.tiny_parsers import parser
 from training.config.recipe import TrainingConfig
-from training.fit.schedule import learning_rate, share_kept, start_averages, update_averages
+from training.fit.schedule import (
+    layer_share,
+    layers_from_the_top,
+    learning_rate,
+    share_kept,
+    start_averages,
+    update_averages,
+)
+from training.networks.network import Network
 
 STEPS = 100
 
@@ -101,3 +112,22 @@ def test_averages_are_copies() -> None:
         network.weight.add_(1.0)
     assert torch.equal(averages["weight"], before)
     assert start_averages(network, TrainingConfig()) == {}
+
+
+@pytest.mark.parametrize("make", [tagger, classifier, translator, language_model, parser])
+def test_groups_of_layers_hold_every_weight_once(make: Callable[[], Network]) -> None:
+    """The output layers are the first group, then recurrent layers from the top, then what they read."""
+    network = make()
+    groups = layers_from_the_top(network)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = [names[id(parameter)] for group in groups for parameter in group]
+    assert sorted(found) == sorted(names.values())
+    assert len(groups) >= 3
+    assert any("embedding" in names[id(parameter)] for parameter in groups[-1])
+
+
+def test_layers_below_learn_slower_and_later() -> None:
+    """The share falls with the depth; with gradual unfreezing it is zero until the layer's epoch."""
+    at_once, gradual = TrainingConfig(layer_decay=0.5), TrainingConfig(layer_decay=0.5, unfreeze="gradual")
+    assert [layer_share(at_once, depth, 0) for depth in range(3)] == [1.0, 0.5, 0.25]
+    assert [layer_share(gradual, depth, 1) for depth in range(3)] == [1.0, 0.5, 0.0]

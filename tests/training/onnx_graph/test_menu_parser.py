@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from tests.training.trees.tiny_parsers import draft_of_parser, parser
@@ -49,6 +50,7 @@ def test_a_parser_of_labels_has_no_graph_of_relations() -> None:
 
 def test_a_parser_gets_int8_weights(tmp_path: Path) -> None:
     """The variant is measured by LAS on dev, its graph of relations stays in single precision."""
+    torch.manual_seed(1)  # of other weights two labels may score nearly alike, and int8 takes the other
     network = parser(hidden_size=16)
     exported = export_bundle(network, draft_of_parser(network, "small"), QUESTIONS[:1], tmp_path)
     dev = [tree_of(["the", "cat", "sat"])]

@@ -73,7 +73,10 @@ def _features(
         yield bands[0].numpy().astype(np.float64)
 
 
+def band_names(config: SignalConfig) -> tuple[str, ...]:
+    """The features of sound."""
+    return tuple(f"band {number}" for number in range(1, config.mel_bands + 1))
+
+
 def _names(config: SignalConfig, record: LabelledSignal | Utterance) -> tuple[str, ...]:
-    if config.kind == "waveform":
-        return tuple(f"band {number}" for number in range(1, config.mel_bands + 1))
-    return record.features
+    return band_names(config) if config.kind == "waveform" else record.features
