@@ -21,8 +21,9 @@ RATE_SHARE = 0.25
 #: Updates that a small file is read for, and the bounds of the number of epochs that this makes. Where the most epochs
 #: are too few, batches are smaller than those of the parent.
 NUM_UPDATES, MIN_EPOCHS, MAX_EPOCHS, MIN_BATCH = 600, 4, 40, 8
-#: The rate of a layer of a language model, as a share of that of the layer above it.
-LAYER_DECAY = 0.4
+#: On a language model: the rate of the output layers (that of Howard and Ruder 2018), and that of each layer below as a
+#: share of the one above it.
+BODY_RATE, LAYER_DECAY = 0.01, 0.4
 #: Epochs without improvement before it stops.
 MIN_PATIENCE = 4
 _CONFIG_FILE, _BEST_WEIGHTS = "config.toml", "best.safetensors"
@@ -109,6 +110,7 @@ def body_recipe(
         **{f"network.{key}": value for key, value in sizes.items()},
         **{f"start.{key}": value for key, value in start.items()},
         "tokenizer.vectors": "",
+        "training.learning_rate": BODY_RATE,
         "training.layer_decay": LAYER_DECAY,
         "training.unfreeze": "gradual",
     }
