@@ -31,7 +31,7 @@ export function arraysEditor({ inputs, maxSteps }) {
 /** Name of an example by its number, with the length of its longest array. */
 export function nameOf({ tensors }, index) {
   const [longest] = Object.values(tensors).filter(Array.isArray).toSorted((one, other) => other.length - one.length);
-  return `Arrays ${index + 1}${longest ? `, ${longest.length} rows` : ""}`;
+  return `Arrays ${index + 1}${longest ? `, ${longest.length} ${longest.length === 1 ? "row" : "rows"}` : ""}`;
 }
 
 /** First number of each row of the first array that has rows. */

@@ -24,7 +24,7 @@ function factsOf(model) {
     ["labels", model.labels?.length ? String(model.labels.length) : ""],
     ["max. input", longestInputOf(model)],
     ["runs on", [model.provider?.replace("ExecutionProvider", ""), model.precision].filter(Boolean).join(", ")],
-    ["parity", model.parity ? `max. difference ${model.parity.max_difference.toExponential(0)} from training` : ""],
+    ["parity", model.parity ? `max. difference ${model.parity.max_difference.toExponential(0)} from the original` : ""],
     ["sha256", model.digest?.slice(0, 16)],
   ];
 }
