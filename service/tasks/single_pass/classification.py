@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,14 +18,11 @@ from service.errors import InferenceFailed
 from service.tasks.core.chunk_state import (
     ChunkState,
     RowState,
-    require_value,
     rows_after,
-    state_after,
-    state_before,
     states_before,
 )
+from service.tasks.core.chunked_task import ChunkedTask
 from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed
-from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import softmax
 from service.tasks.core.task import (
     Answer,
@@ -88,7 +85,7 @@ class ClassificationOutput(NamedTuple):
     hidden: FloatArray | None = None
 
 
-class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
+class Classification(ChunkedTask[ClassificationExample, ClassificationOutput]):
     """Labels a sequence. A bundle with state reads it in chunks (`ChunkReader`).
 
     The label after a chunk is that of everything read so far.
@@ -155,26 +152,6 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
 
     def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
         return AnswerStatistics((plain_answer["label"],), plain_answer["score"])
-
-    @property
-    def chunks(self) -> ChunkReader[ClassificationExample, ClassificationOutput, ChunkState]:
-        return self
-
-    def chunk(
-        self,
-        value: PredictInput | None,
-        parameters: ClassificationParameters,
-        before: ChunkState | bytes | None,
-        is_last: bool,
-    ) -> ClassificationExample:
-        state = state_before(self._manifest, before)
-        return replace(self.preprocess(require_value(value), parameters), before=state)
-
-    def answers(self, plain_answer: Any) -> list[Any]:
-        return [plain_answer]
-
-    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> ChunkState:
-        return state_after(self._manifest, output.after, example.before, example.length)
 
 
 def most_likely_labels(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,11 @@ from service.errors import InferenceFailed
 from service.tasks.core.chunk_state import (
     ChunkState,
     RowState,
-    require_value,
     rows_after,
-    state_after,
-    state_before,
     states_before,
 )
+from service.tasks.core.chunked_task import ChunkedTask
 from service.tasks.core.hidden import finite_numbers
-from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import DoubleArray, most_probable
 from service.tasks.core.sentence import END_OF_PLACE, START_OF_PLACE, Sentence, SentenceParameters, SentenceReader
 from service.tasks.core.task import (
@@ -108,7 +105,7 @@ class TaggingOutput(NamedTuple):
     hidden: FloatArray | None = None
 
 
-class Tagging(PredictTask[TaggingExample, TaggingOutput]):
+class Tagging(ChunkedTask[TaggingExample, TaggingOutput]):
     """Tags words. A bundle with state reads its text in chunks (`ChunkReader`)."""
 
     parameters_type = TaggingParameters
@@ -189,26 +186,6 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         if "label" not in plain_answer:
             return AnswerStatistics(labels, confidence)
         return AnswerStatistics([*labels, plain_answer["label"]], min(confidence, plain_answer["label_score"]))
-
-    @property
-    def chunks(self) -> ChunkReader[TaggingExample, TaggingOutput, ChunkState]:
-        return self
-
-    def chunk(
-        self,
-        value: PredictInput | None,
-        parameters: TaggingParameters,
-        before: ChunkState | bytes | None,
-        is_last: bool,
-    ) -> TaggingExample:
-        state = state_before(self._manifest, before)
-        return replace(self.preprocess(require_value(value), parameters), before=state)
-
-    def answers(self, plain_answer: Any) -> list[Any]:
-        return [plain_answer]
-
-    def state_after(self, example: TaggingExample, output: TaggingOutput) -> ChunkState:
-        return state_after(self._manifest, output.after, example.before, example.length)
 
 
 def decoded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,10 @@ from service.errors import InferenceFailed
 from service.tasks.core.chunk_state import (
     ChunkState,
     RowState,
-    require_value,
     rows_after,
-    state_after,
-    state_before,
     states_before,
 )
-from service.tasks.core.predict_task import ChunkReader, PredictTask
+from service.tasks.core.chunked_task import ChunkedTask
 from service.tasks.core.task import (
     Answer,
     AnswerStatistics,
@@ -77,7 +74,7 @@ class TensorsOutput(NamedTuple):
     failure: str = ""
 
 
-class TensorsTask(PredictTask[TensorsExample, TensorsOutput]):
+class TensorsTask(ChunkedTask[TensorsExample, TensorsOutput]):
     """Runs a graph on named arrays. A bundle with state reads them in chunks (`ChunkReader`).
 
     An input that is not over time is sent with every chunk.
@@ -158,26 +155,6 @@ class TensorsTask(PredictTask[TensorsExample, TensorsOutput]):
         """Arrays have neither labels nor a confidence."""
         del plain_answer
         return AnswerStatistics((), None)
-
-    @property
-    def chunks(self) -> ChunkReader[TensorsExample, TensorsOutput, ChunkState]:
-        return self
-
-    def chunk(
-        self,
-        value: PredictInput | None,
-        parameters: TensorsParameters,
-        before: ChunkState | bytes | None,
-        is_last: bool,
-    ) -> TensorsExample:
-        state = state_before(self._manifest, before)
-        return replace(self.preprocess(require_value(value), parameters), before=state)
-
-    def answers(self, plain_answer: Any) -> list[Any]:
-        return [plain_answer]
-
-    def state_after(self, example: TensorsExample, output: TensorsOutput) -> ChunkState:
-        return state_after(self._manifest, output.after, example.before, example.length)
 
 
 def _batch(rows: Sequence[Array], num_steps: int) -> Array:
