@@ -91,7 +91,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Pa
     assert not [name for name in names if name.startswith("training/experiments")]
     expected = {
         path.relative_to(ROOT).as_posix()
-        for pattern in (*SERVICE_FILES, "training/**/*.py", "training/**/*.toml")
+        for pattern in (*SERVICE_FILES, "training/**/*.py", "training/**/*.toml", "training/recipes/grammars/*.lark")
         for path in ROOT.glob(pattern)
         if "__pycache__" not in path.parts and "experiments" not in path.parts
     }
