@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -91,7 +92,7 @@ def _load_weights(model: onnx.ModelProto, file: Path) -> None:
 def _outside_bytes(tensor: onnx.TensorProto, folder: Path) -> int:
     """What reading a weight from its file takes. A place that several weights name is read for each of them."""
     try:
-        info = external_data_helper.ExternalDataInfo(tensor)
+        info: Any = external_data_helper.ExternalDataInfo(tensor)  # without types: a place that is not named is None
     except ValueError as error:
         raise ImportRefused(f"the weight {tensor.name!r} cannot be read: {_first_line(error)}") from error
     size = _weights_path(tensor.name, info.location, folder).stat().st_size - (info.offset or 0)
