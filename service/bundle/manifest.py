@@ -17,7 +17,7 @@ LENGTHS: Final = "lengths"
 
 #: Names that arrays of a graph of the task `tensors` may not have, because protocols use them for other things.
 RESERVED_NAMES: Final = frozenset({"state", LENGTHS, "embedding", "hidden_states"})
-_MAX_NAME_CHARACTERS: Final = 64
+MAX_NAME_CHARACTERS: Final = 64
 
 #: Names of the axis of rows, which do not depend on each other: inputs, or the arcs of a parser over all its sentences.
 ROW_AXES: Final = ("batch", "arcs")
@@ -248,8 +248,8 @@ def _check_arrays(graph: GraphSpec, state: tuple[StateSpec, ...], options: Tenso
             if not _is_array(tensor):
                 shape = f"{tensor.name!r} is {list(tensor.shape)}"
                 raise ValueError(f'the {kind} {shape}: it must be ["batch", ...] or ["batch", "{TIME_AXIS}", ...]')
-            if tensor.name in RESERVED_NAMES or not 0 < len(tensor.name) <= _MAX_NAME_CHARACTERS:
-                allowed = f"at most {_MAX_NAME_CHARACTERS} characters and none of {sorted(RESERVED_NAMES)}"
+            if tensor.name in RESERVED_NAMES or not 0 < len(tensor.name) <= MAX_NAME_CHARACTERS:
+                allowed = f"at most {MAX_NAME_CHARACTERS} characters and none of {sorted(RESERVED_NAMES)}"
                 raise ValueError(f"no {kind} may be called {tensor.name[:80]!r}: {allowed}")
     _check_lengths(inputs, outputs, options)
     unknown = set(options.notes) - {tensor.name for tensor in [*arrays, *outputs]}

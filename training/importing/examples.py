@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
+from zlib import error as BadCompression
 
 import numpy as np
 
@@ -41,7 +42,10 @@ def examples_of_task(typed: TypedGraph, understanding: Understanding, file: Path
         steps = understanding.original.steps
         sizes = DRAWN_STEPS if steps is None else (steps,) * len(DRAWN_STEPS)
         return [_drawn_words(typed, size, seed + number) for number, size in enumerate(sizes)]
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ImportRefused(f"{file} is no text in UTF-8, one example a line") from error
     texts = [line for line in lines if line][:MAX_EXAMPLES]
     if not texts:
         raise ImportRefused(f"{file} has no line of text")
@@ -82,8 +86,10 @@ def _read(draft: Draft, file: Path) -> list[dict[str, Array]]:
         )
     for name, spec in wanted.items():
         _require_shape(file, name, arrays[name], spec.shape)
+        if spec.dtype != "float32" and not np.array_equal(arrays[name], np.trunc(arrays[name])):
+            raise ImportRefused(f"{file}: {name!r} has fractions, the model takes whole numbers ({spec.dtype})")
     count = min(len(arrays[name]) for name in wanted)
-    lengths = arrays.get(LENGTHS)
+    lengths = _lengths_of(file, arrays, count)
     rows = []
     for row in range(min(count, MAX_EXAMPLES)):
         end = None if lengths is None else int(lengths[row])
@@ -102,10 +108,21 @@ def _arrays_of(file: Path) -> Mapping[str, Array]:
     if file.stat().st_size > _MAX_FILE_BYTES:
         raise ImportRefused(f"{file} is larger than {_MAX_FILE_BYTES:,} bytes; {MAX_EXAMPLES} rows are recorded")
     try:
-        with np.load(file, allow_pickle=False) as opened:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as opened:
             return {name: opened[name] for name in opened.files}
-    except (ValueError, BadZipFile, AttributeError, TypeError) as error:
-        raise ImportRefused(f"{file} is no .npz file of arrays: {error}") from error
+    except (ValueError, BadZipFile, BadCompression, EOFError, AttributeError, TypeError) as error:
+        raise ImportRefused(f"{file} is no .npz file of arrays of numbers, as numpy.savez writes it") from error
+
+
+def _lengths_of(file: Path, arrays: Mapping[str, Array], count: int) -> Array | None:
+    """The steps of each row; None where all are whole. Raises ImportRefused for others than one number a row."""
+    lengths = arrays.get(LENGTHS)
+    if lengths is None:
+        return None
+    if lengths.ndim != 1 or len(lengths) < count or lengths.dtype.kind not in "iu" or lengths.min(initial=1) < 1:
+        found = f"{lengths.dtype} {list(lengths.shape)}"
+        raise ImportRefused(f"{file}: {LENGTHS!r} is {found}, it must be a number of steps for each of {count} rows")
+    return lengths
 
 
 def _require_shape(file: Path, name: str, array: Array, shape: Sequence[int | str]) -> None:

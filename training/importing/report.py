@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from training.importing.understanding import Understanding
 
@@ -20,8 +21,8 @@ def report(understanding: Understanding) -> str:
     return "\n".join(_part(title, sentences) for title, sentences in parts if sentences)
 
 
-def report_json(understanding: Understanding) -> str:
-    """The same as one JSON object."""
+def report_json(understanding: Understanding, published: Path | None = None) -> str:
+    """The same as one JSON object, with the folder of the bundle where one was published."""
     draft = understanding.draft
     facts = {
         "found": understanding.found,
@@ -33,6 +34,7 @@ def report_json(understanding: Understanding) -> str:
         "graph": draft.spec.model_dump(mode="json"),
         "state": [part.model_dump(mode="json") for part in draft.state],
         "proof": understanding.proof.checks,
+        **({} if published is None else {"path": str(published)}),
     }
     return json.dumps(facts, ensure_ascii=False)
 

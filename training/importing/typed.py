@@ -123,15 +123,18 @@ def read_labels(file: Path) -> list[str]:
     """
     if not file.is_file():
         raise ImportRefused(f"there is no file {file}")
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8-sig")
         content = json.loads(text) if file.suffix.lower() == ".json" else text.split("\n")
         if isinstance(content, dict):
+            content = content.get("id2label", content)  # a whole config.json
             by_id = {int(number): label for number, label in content.items()} if _is_by_id(content) else None
             by_id = by_id if by_id is not None else {int(number): label for label, number in content.items()}
             content = [by_id[number] for number in range(len(by_id))]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ImportRefused(f"{file} holds no labels that are numbered from 0") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ImportRefused(f"{file} holds no labels that are numbered from 0, in UTF-8") from error
+    if not isinstance(content, list) or not all(isinstance(label, str | int) for label in content):
+        raise ImportRefused(f"{file} holds no labels: they are one a line, or in JSON a list or an object")
     labels = [str(label).strip() for label in content if str(label).strip()]
     if not labels or len(set(labels)) != len(labels) or len(labels) > _MAX_LABELS:
         raise ImportRefused(f"{file} has {len(labels)} labels, {len(set(labels))} of them different")

@@ -75,7 +75,7 @@ def _content(file: Path) -> Any:
     if file.stat().st_size > _MAX_FILE_BYTES:
         raise ImportRefused(f"{file} is larger than {_MAX_FILE_BYTES:,} bytes")
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         if file.suffix.lower() != ".json":
             return text.removesuffix("\n").split("\n")
         content = json.loads(text)
@@ -148,9 +148,12 @@ def _of_tokenizers(form: dict[str, Any], unknown: str, file: Path) -> ForeignVoc
     model, kind = form["model"], form["model"].get("type", "BPE")
     try:
         ids = _ids_of_model(model, kind) | {token["content"]: token["id"] for token in form.get("added_tokens", [])}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImportRefused(f"{file} is no tokenizer: {error!r}") from error
-    specials = _specials(ids, unknown or model.get("unk_token") or "", file)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ImportRefused(f"{file} is no file of the tokenizers library: its tokens have no ids") from error
+    own = model.get("unk_token") or ""
+    if not all(_is_id(number) for number in ids.values()) or not isinstance(own, str):
+        raise ImportRefused(f"{file} is no file of the tokenizers library: ids are whole numbers from 0, tokens texts")
+    specials = _specials(ids, unknown or own, file)
     words = _others(ids, specials)
     added = [token for token in form.get("added_tokens", []) if not token["special"] and token["content"] in words]
     numbers = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *words])}
@@ -167,7 +170,7 @@ def _of_tokenizers(form: dict[str, Any], unknown: str, file: Path) -> ForeignVoc
 def _ids_of_model(model: Mapping[str, Any], kind: str) -> dict[str, int]:
     if kind == "Unigram":
         return {token: number for number, (token, _) in enumerate(model["vocab"])}
-    return {str(token): int(number) for token, number in model["vocab"].items()}
+    return {str(token): number for token, number in model["vocab"].items()}
 
 
 def _renumbered(model: Mapping[str, Any], kind: str, numbers: dict[str, int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
+from warnings import catch_warnings
 
 import safetensors
 import torch
@@ -27,6 +28,11 @@ Read = Literal["steps", "last", "final", "mean", "max"]
 #: Suffixes of files of weights.
 WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".bin")
 
+#: What a file must be. The readers' own messages tell of options that are not to be used on foreign files.
+_WANTED = (
+    "it must be a whole file of safetensors, or of torch.save(module.state_dict(), file); a whole module or a script "
+    "must be saved as its state dictionary or exported to ONNX"
+)
 _FIRST = re.compile(r"^(.*)weight_ih_l0$")
 _CELLS: dict[int, Callable[..., nn.RNNBase]] = {4: nn.LSTM, 3: nn.GRU, 1: nn.RNN}
 
@@ -68,10 +74,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             found = load_file(file)
         else:  # with `weights_only` no class of the file is called: it holds tensors, numbers, text and containers
-            found = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+            with catch_warnings(action="ignore", category=UserWarning):  # it warns of scripts, and then refuses them
+                found = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ImportRefused(f"{file} holds no weights that can be read without running code: {reason[:200]}") from error
+        raise ImportRefused(f"{file} holds no weights that can be read without running code: {_WANTED}") from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 from service.bundle.load import load_bundle
@@ -159,6 +160,61 @@ def test_examples_of_another_shape_are_refused(home: Path, tmp_path: Path) -> No
     )
     assert f"the model takes ['batch', 'time', {FEATURES}]" in said
     assert not (tmp_path / "m" / "stateful").exists()
+
+
+@pytest.mark.parametrize("lengths", [[3], ["a", "b"], [[1, 2]], [2, -1]])
+def test_lengths_of_examples_that_are_none_are_refused(home: Path, tmp_path: Path, lengths: object) -> None:
+    """Too few lengths, words, several a row, and negative ones."""
+    file = tmp_path / "examples.npz"
+    np.savez(file, x=np.zeros((2, 4, FEATURES), dtype=np.float32), lengths=np.array(lengths))
+    assert "each of 2 rows" in refused("import", home / "stateful.onnx", "--examples", file, "--models", tmp_path / "m")
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "changed"])
+def test_damaged_examples_are_one_sentence(home: Path, tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "examples.npz"
+    np.savez_compressed(file, x=features(2, 400, seed=1))
+    content = bytearray(file.read_bytes())
+    content[100:220] = bytes(120 * [7])
+    file.write_bytes({"empty": b"", "cut": content[:300], "changed": content}[damage])
+    said = refused("import", home / "stateful.onnx", "--examples", file, "--models", tmp_path / "m")
+    assert "examples.npz is no .npz file of arrays" in said
+
+
+def test_fractions_for_ids_are_refused(home: Path, tmp_path: Path) -> None:
+    """An id of 1.5 is not recorded as 1."""
+    np.savez(tmp_path / "examples.npz", x=np.array([[1.5, 2.0]]))
+    places = ["--examples", tmp_path / "examples.npz", "--models", tmp_path / "m"]
+    assert "has fractions" in refused("import", home / "averaged.onnx", *places)
+
+
+@pytest.mark.parametrize("name", ["../evil", "A B", "\u00e9", 65 * "a"])
+def test_a_name_that_no_bundle_can_have_is_refused_first(home: Path, tmp_path: Path, name: str) -> None:
+    said = refused("import", home / "missing.onnx", "--name", name, "--models", tmp_path / "m")
+    assert "is no name of a bundle: at most 64 of a-z" in said
+
+
+def test_the_name_of_a_file_in_other_letters_becomes_one_of_a_bundle(home: Path, tmp_path: Path) -> None:
+    """Letters that a name cannot have are left out, and what was published is told as one object of JSON."""
+    (tmp_path / "Modell \u00fc 2.onnx").write_bytes((home / "stateful.onnx").read_bytes())
+    result = unroll("import", tmp_path / "Modell \u00fc 2.onnx", "--json", "--models", tmp_path / "m")
+    assert json.loads(result.stdout)["path"] == str(tmp_path / "m" / "modell-2" / "1")
+
+
+@pytest.mark.parametrize("what", ["module", "script", "noise", "empty"])
+def test_files_without_weights_are_told_in_our_own_words(tmp_path: Path, what: str) -> None:
+    """Nothing of the reader's own message, such as its colours or the advice to read the file unsafely."""
+    file = tmp_path / "whole.pt"
+    if what == "module":
+        torch.save(torch.nn.LSTM(3, 4), file)  # noqa: TID251
+    elif what == "script":
+        torch.jit.script(torch.nn.Linear(2, 2)).save(file)
+    else:
+        file.write_bytes(bytes(range(256)) * 9 if what == "noise" else b"")
+    said = refused("import", file, "--inspect")
+    assert "holds no weights that can be read without running code: it must be a whole file of safetensors" in said
+    assert "\x1b" not in said
+    assert "weights_only" not in said
 
 
 def test_an_inspection_writes_nothing(home: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
-from service.bundle.manifest import LENGTHS
+from service.bundle.manifest import LENGTHS, MAX_NAME_CHARACTERS, RESERVED_NAMES
 from tests.training.importing.foreign_models import MODELS, Recurrent, by_step, features, of_one_size
 from tests.training.importing.hand_made import (
     FEATURES,
@@ -22,6 +22,7 @@ from tests.training.importing.hand_made import (
     of_tensorflow,
     plain_lstm,
 )
+from training.importing.graph.edited_graph import EditedGraph
 from training.importing.graph.source import MAX_DEPTH, ImportRefused, read_onnx
 from training.importing.import_model import open_file, parse_axes
 from training.importing.proof import RewrittenRunner
@@ -158,6 +159,59 @@ def test_weights_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
         tensor.ClearField("raw_data")
         with pytest.raises(ImportRefused, match="outside of the folder"):
             read_onnx(_written(folder, model))
+
+
+@pytest.mark.parametrize("wrong", [("offset", "x"), ("length", "-5"), ("offset", "1000000")])
+def test_places_of_weights_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    """A place in the weights' file that is no number, negative or beyond its end is one sentence with the weight."""
+    (tmp_path / "weights").write_bytes(bytes(4096))
+    model = plain_lstm()
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "weights")
+    tensor.ClearField("raw_data")
+    entry = tensor.external_data.add()
+    entry.key, entry.value = wrong
+    with pytest.raises(ImportRefused, match=f"the weight '{tensor.name}' cannot be read"):
+        read_onnx(_written(tmp_path, model))
+
+
+def test_weights_that_share_a_place_count_each(tmp_path: Path) -> None:
+    """A small file that is named by many weights takes as much memory as they have together."""
+    with (tmp_path / "weights").open("wb") as file:
+        file.truncate(2**29)
+    model = plain_lstm()
+    for number in range(4):
+        tensor = model.graph.initializer.add(name=f"more{number}", dims=[2**27], data_type=TensorProto.FLOAT)
+        tensor.raw_data = b"\0"
+        onnx.external_data_helper.set_external_data(tensor, "weights")
+        tensor.ClearField("raw_data")
+    with pytest.raises(ImportRefused, match="with its weights is larger than"):
+        read_onnx(_written(tmp_path, model))
+
+
+def test_an_input_beyond_all_memory_is_refused() -> None:
+    model = plain_lstm()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 2**40
+    with pytest.raises(ImportRefused, match=r"the input 'x' is .*; at most 268,435,456 numbers"):
+        understand(model)
+
+
+@pytest.mark.parametrize("name", ["state", "embedding", "hidden_states", "a/scope/" + 80 * "x"])
+def test_names_that_requests_cannot_have_give_way(name: str) -> None:
+    """An input or output whose name means something else in requests, or is too long, is called otherwise."""
+    model = plain_lstm()
+    edited = EditedGraph(model)
+    edited.rename_input("x", name)
+    edited.redirect("x", name)
+    draft = understand(edited.model()).draft
+    (given,) = [edge.spec.name for edge in draft.edges.inputs if edge.source == name]
+    assert given not in RESERVED_NAMES
+    assert 0 < len(given) <= MAX_NAME_CHARACTERS
+
+
+def test_axes_of_an_input_that_is_not_there_are_refused() -> None:
+    with pytest.raises(ImportRefused, match="--axes names 'y', which is no input; there are x"):
+        understand(plain_lstm(), parse_axes(["y=batch,time,5"]))
 
 
 def test_weights_beside_the_model_are_read(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from tests.training.importing.foreign_models import (
     by_step,
     ids,
 )
+from training.importing.graph.source import ImportRefused
+from training.importing.typed import read_labels
+from training.importing.vocabulary import read_vocabulary
 
 WORDS = ["", "[UNK]", "the", "cat", "sat", "on", "a", "mat", "dog", "ran", "off"]
 TAGS = ["O", "B-PER", "I-PER"]
@@ -269,3 +272,39 @@ def test_what_does_not_fit_the_task_is_one_sentence(home: Path, tmp_path: Path) 
     assert "belongs to a typed task" in said("tagger.onnx", "tensors", *labels)
     assert not (tmp_path / "m").exists() or not any((tmp_path / "m").glob("*/*/manifest.json"))
     assert WIDTH != LABELS
+
+
+@pytest.mark.parametrize("content", ["5", '"ABC"', '[["A"], "B"]', "[" * 99_999, '{"A": 0, "B": 5}', '{"0": ["A"]}'])
+def test_labels_of_another_form_are_refused(tmp_path: Path, content: str) -> None:
+    """A number, a text, lists in lists and numbers with gaps are told as one sentence with the file."""
+    (tmp_path / "labels.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ImportRefused, match=r"labels\.json holds no labels"):
+        read_labels(tmp_path / "labels.json")
+
+
+def test_labels_are_read_past_the_mark_of_an_editor_and_out_of_a_configuration(tmp_path: Path) -> None:
+    """A byte order mark is no part of the first label; `id2label` may lie in a whole config.json."""
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfA\r\nB\r\n")
+    (tmp_path / "config.json").write_text('{"hidden_size": 4, "id2label": {"1": "B", "0": "A"}}', encoding="utf-8")
+    (tmp_path / "old.txt").write_bytes("\u00e9".encode("latin-1"))
+    assert read_labels(tmp_path / "labels.txt") == read_labels(tmp_path / "config.json") == ["A", "B"]
+    with pytest.raises(ImportRefused, match="in UTF-8"):
+        read_labels(tmp_path / "old.txt")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "WordLevel", "vocab": [1, 2]},
+        {"type": "WordLevel", "vocab": {"<unk>": 0, "a": -1}},
+        {"type": "WordLevel", "vocab": {"<unk>": 0, "a": 10**20}},
+        {"type": "WordLevel", "vocab": {"<unk>": 0, "a": 1.5}},
+        {"type": "WordLevel", "vocab": {"<unk>": 0}, "unk_token": ["<unk>"]},
+        {"type": "Unigram", "vocab": [1, 2]},
+    ],
+)
+def test_tokenizers_whose_ids_are_none_are_refused(tmp_path: Path, model: dict[str, object]) -> None:
+    """An id of -1 would be read as the last row of the embedding."""
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}), encoding="utf-8")
+    with pytest.raises(ImportRefused, match="no file of the tokenizers library"):
+        read_vocabulary(tmp_path / "tokenizer.json", 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -96,6 +97,7 @@ def import_model(
         from training.importing.report import report, report_json
 
         if not inspect:
+            _require_name(name or _name_of(model))
             check_writable(models, "--models")
         understanding = open_file(model, parse_axes(axes or []), read, may_have_state=transitions is None)
         words = Words(labels, tokenizer, unknown, cut, features, output, transitions)
@@ -112,12 +114,13 @@ def import_model(
             max_input_tokens=max_steps,
             descriptions=_descriptions(describe or []),
         )
-        say(report(understanding))
+        if not as_json:
+            say(report(understanding))
         if typed is None:
             published = publish_arrays(understanding, facts, models, examples)
         else:
             published = publish_typed(understanding, typed, facts, models, examples)
-        typer.echo(published.path)
+        typer.echo(report_json(understanding, published.path) if as_json else published.path)
 
 
 class Words(NamedTuple):
@@ -159,7 +162,16 @@ def _typed(
 
 def _name_of(model: Path) -> str:
     """The name of a bundle from that of a file: lower case, with hyphens."""
-    return "-".join("".join(char if char.isalnum() else " " for char in model.stem.lower()).split()) or "imported"
+    stem = "".join(char if char.isascii() and char.isalnum() else " " for char in model.stem.lower())
+    return "-".join(stem.split())[:64] or "imported"
+
+
+def _require_name(name: str) -> None:
+    from service.bundle.manifest import NAME_PATTERN
+
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        allowed = "at most 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+        raise UnrollError(f"--name {name!r} is no name of a bundle: {allowed}")
 
 
 def _descriptions(settings: list[str]) -> dict[str, str]:

@@ -111,6 +111,7 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
     """
     notes = [f"{name}: layout = 1 (batch first) rewritten as time first" for name in batch_second(graph)]
     require_single_precision(graph)
+    _require_known(given or {}, graph.inputs)
     source = {one.name: _as_given(one, (given or {}).get(one.name)) for one in source_inputs(graph)}
     fold_constants(graph)
     foreign = Foreign(graph, source, notes=notes)
@@ -128,6 +129,12 @@ def find_axes(graph: EditedGraph, given: Mapping[str, Sequence[Label]] | None = 
         f"the axes of {main!r} could not be told, or the graph runs at one size only{reason}: export it with free axes "
         f"for batch and time; or name them with --axes {main}=batch,time,..., and a number where the steps are fixed"
     )
+
+
+def _require_known(given: Mapping[str, Sequence[Label]], inputs: Sequence[str]) -> None:
+    unknown = [name for name in given if name not in inputs]
+    if unknown:
+        raise ImportRefused(f"--axes names {unknown[0]!r}, which is no input; there are {', '.join(inputs)}")
 
 
 def _as_given(one: SourceInput, axes: Sequence[Label] | None) -> SourceInput:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from service.bundle.manifest import LENGTHS, Dtype, TensorSpec
+from service.bundle.manifest import LENGTHS, MAX_NAME_CHARACTERS, RESERVED_NAMES, Dtype, TensorSpec
 from training.importing.graph.axes import Foreign
 from training.importing.graph.edited_graph import EditedGraph
 from training.importing.graph.probing import BATCH, TIME, Label, Opened
@@ -201,10 +201,14 @@ def _normal_order(labels: tuple[Label, ...]) -> tuple[int, ...]:
 
 
 def _plain_name(name: str, taken: set[str]) -> str:
-    """A name that callers can write: without the output number of TensorFlow and the paths of scopes."""
+    """A name that callers can write: without the output number of TensorFlow and the paths of scopes.
+
+    One that means something else in requests gets an underscore; of one that is too long the end stays.
+    """
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name.removesuffix(":0")).strip("_") or "tensor"
-    while plain in taken or plain == LENGTHS:
-        plain = f"{plain}_"
+    plain = plain[-MAX_NAME_CHARACTERS:]
+    while plain in taken or plain in RESERVED_NAMES:
+        plain = f"{plain}_"[-MAX_NAME_CHARACTERS:]
     taken.add(plain)
     return plain
 

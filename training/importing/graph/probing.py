@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,8 @@ OTHER: Final = "other"
 OVER_TIME: Final = frozenset({TIME, ROWS, OTHER})
 #: Sizes of batch and time in runs. No two of a pair are equal, so that their axes cannot be confused.
 PROBES: Final = ((3, 11), (3, 13), (2, 11))
+#: Numbers of one input along its axes of a fixed size: 1 GiB of float32.
+_MAX_NUMBERS = 2**28
 _SILENT = 4
 
 _NUMPY_TYPES: dict[int, Any] = {
@@ -74,6 +77,8 @@ def _source_input(value: onnx.ValueInfoProto) -> SourceInput:
     if not tensor.HasField("shape"):
         raise ImportRefused(f"the input {value.name!r} declares no axes: export it with its shape")
     dims = tuple(_size_or_name(dim) for dim in tensor.shape.dim)
+    if prod(dim for dim in dims if isinstance(dim, int)) > _MAX_NUMBERS:
+        raise ImportRefused(f"the input {value.name!r} is {list(dims)}; at most {_MAX_NUMBERS:,} numbers are taken")
     return SourceInput(value.name, _NUMPY_TYPES[tensor.elem_type], dims)
 
 

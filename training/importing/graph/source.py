@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -77,10 +78,7 @@ def _load_weights(model: onnx.ModelProto, file: Path) -> None:
     """Read weights that lie in further files of the same folder."""
     folder = file.resolve().parent
     outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
-    total = file.stat().st_size
-    for path in {_weights_path(tensor, folder) for tensor in outside}:
-        total += path.stat().st_size
-    if total > MAX_BYTES:
+    if file.stat().st_size + sum(_outside_bytes(tensor, folder) for tensor in outside) > MAX_BYTES:
         raise ImportRefused(f"{file} with its weights is larger than {MAX_BYTES:,} bytes")
     for tensor in outside:
         try:
@@ -91,13 +89,22 @@ def _load_weights(model: onnx.ModelProto, file: Path) -> None:
         del tensor.external_data[:]
 
 
-def _weights_path(tensor: onnx.TensorProto, folder: Path) -> Path:
-    location = external_data_helper.ExternalDataInfo(tensor).location
+def _outside_bytes(tensor: onnx.TensorProto, folder: Path) -> int:
+    """What reading a weight from its file takes. A place that several weights name is read for each of them."""
+    try:
+        info: Any = external_data_helper.ExternalDataInfo(tensor)  # without types: a place that is not named is None
+    except ValueError as error:
+        raise ImportRefused(f"the weight {tensor.name!r} cannot be read: {_first_line(error)}") from error
+    size = _weights_path(tensor.name, info.location, folder).stat().st_size - (info.offset or 0)
+    return max(0, size if info.length is None else min(size, info.length))
+
+
+def _weights_path(name: str, location: str, folder: Path) -> Path:
     path = (folder / location).resolve()
     if not path.is_relative_to(folder):
-        raise ImportRefused(f"the weight {tensor.name!r} lies in {location!r}, outside of the folder of the model")
+        raise ImportRefused(f"the weight {name!r} lies in {location!r}, outside of the folder of the model")
     if not path.is_file():
-        raise ImportRefused(f"the weight {tensor.name!r} lies in {location!r}, which is missing beside the model")
+        raise ImportRefused(f"the weight {name!r} lies in {location!r}, which is missing beside the model")
     return path
 
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from service.bundle.load import MANIFEST_FILE, file_digest, load_bundle
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import TrainedTask
+from training.config.faults import in_words
 from training.config.recipe import ConfigFault, DataConfig, Recipe, TrainingConfig, load_recipe, parse_recipe
 from training.config.start import StartConfig
 from training.data.read import read_records, split_paths
@@ -148,8 +151,17 @@ def _num_records(theirs: Recipe, records: Sequence[Record], start: dict[str, Any
     # Imported late, for it loads torch: faults of a file are reported without that delay.
     from training.tasks.catalogue import task_for
 
-    replayed = StartConfig.model_validate(start).replay_share if start.get("replay") else 0.0
+    replayed = _checked(start).replay_share if start.get("replay") else 0.0
     return math.ceil(max(1, task_for(theirs.task, records).num_batches(records, 1)) / (1 - replayed))
+
+
+def _checked(start: dict[str, Any]) -> StartConfig:
+    """The table `[start]`. Raises ConfigFault for each wrong key."""
+    try:
+        return StartConfig.model_validate(start)
+    except ValidationError as error:
+        faults = [in_words({**fault, "loc": ("start", *fault["loc"])}, Recipe) for fault in error.errors()]
+        raise ConfigFault(f"the command line: {'; '.join(faults)}") from error
 
 
 def _is_file(path: Any) -> bool:

@@ -127,6 +127,11 @@ def test_a_run_goes_on_and_can_be_repeated(home: Path, tmp_path: Path) -> None:
         (["--from", "mine", "--train", "new.conllu", "--freeze", "all"], "start.freeze"),
         (["--from", "mine", "--train", "new.conllu", "--replay", "gone.tsv"], "there is no file gone.tsv"),
         (
+            ["--from", "mine", "--train", "new.conllu", "--replay", "new.conllu", "--replay-share", "2"],
+            "start.replay_share is 2.0, but must be less than 1.0",
+        ),
+        (["--from", "mine", "--train", "new.conllu", "--replay", "new.conllu", "--freeze", "all"], "start.freeze"),
+        (
             ["--from", "mine", "--train", "new.conllu", "--set", "network.hidden_size=9"],
             "the network must be that of mine version 1: network.hidden_size is 9, not 6. What may change: training.*",
         ),
