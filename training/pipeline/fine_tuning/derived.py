@@ -27,8 +27,6 @@ NUM_UPDATES, MIN_EPOCHS, MAX_EPOCHS, MIN_BATCH = 600, 4, 40, 8
 #: On a language model: the rate of the output layers (that of Howard and Ruder 2018), and that of each layer below as a
 #: share of the one above it.
 BODY_RATE, LAYER_DECAY = 0.01, 0.4
-#: Epochs without improvement before it stops.
-MIN_PATIENCE = 4
 _CONFIG_FILE, _BEST_WEIGHTS = "config.toml", "best.safetensors"
 
 
@@ -127,12 +125,13 @@ def gentle(theirs: TrainingConfig, num_rows: int) -> dict[str, Any]:
     batch_size = min(theirs.batch_size, max(MIN_BATCH, num_rows * MAX_EPOCHS // NUM_UPDATES))
     num_batches = math.ceil(num_rows / batch_size)
     epochs = max(MIN_EPOCHS, min(MAX_EPOCHS, math.ceil(NUM_UPDATES / num_batches)))
-    least = theirs.average_patience + 1 if theirs.average == "asgd" else MIN_PATIENCE
+    # New labels begin below all others, so that the first epochs may score nothing at all: no early stopping.
+    least = theirs.average_patience + 1 if theirs.average == "asgd" else epochs
     return {
         "learning_rate": theirs.learning_rate * RATE_SHARE,
         "batch_size": batch_size,
         "epochs": epochs,
-        "patience": max(least, MIN_PATIENCE, epochs // 4),
+        "patience": max(least, epochs),
         "warmup_steps": min(theirs.warmup_steps, epochs * num_batches // 10),
     }
 
