@@ -143,7 +143,8 @@ def test_a_treebank_without_text_is_refused(tmp_path: Path) -> None:
     path = published_parser(tmp_path, has_text=False)
     before = (path / "manifest.json").read_bytes()
     said = refused("export", "--segmenter", path)
-    assert "sentences have no raw text; write it above each as a comment, `# text = ...`" in said
+    assert "sentences have no raw text (the first begins " in said
+    assert "); write it above each as a comment, `# text = ...`" in said
     assert (path / "manifest.json").read_bytes() == before
     assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["tiny"]
     with pytest.raises(NoRawText, match="train: "):

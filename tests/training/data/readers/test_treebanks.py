@@ -62,6 +62,7 @@ def test_the_words_that_have_a_lemma_are_counted(tmp_path: Path, before: str, sa
         (("a X 0 root", "b X 3 dep", "c X 2 dep"), 9, "heads go in a circle: 2 -> 3 -> 2", "lead to the root"),
         (("a X _ root",), 8, "HEAD is empty", "0 for the root"),
         (("a X -1 root",), 8, "HEAD is '-1'", "0 for the root"),
+        ((f"a X {'9' * 5000} root",), 8, f"HEAD is '{'9' * 20}'", "0 for the root"),
         (("a X 0 _",), 8, "DEPREL is empty", "every word needs a relation"),
         (("a _ 0 root",), 8, "UPOS is empty", "every word needs a part of speech"),
     ],
@@ -81,6 +82,10 @@ def test_what_is_no_tree_is_refused(tmp_path: Path, rows: tuple[str, ...], line:
     [
         ("1\tx\ty", "3 columns"),
         ("x\tx\t_\tX\t_\t_\t0\troot\t_\t_", "the id is 'x'"),
+        ("1-x\tx\t_\t_\t_\t_\t_\t_\t_\t_", "the id is '1-x'"),
+        ("1.\tx\t_\t_\t_\t_\t_\t_\t_\t_", "the id is '1.'"),
+        ("9" * 5000 + "\tx\t_\tX\t_\t_\t0\troot\t_\t_", f"the id is '{'9' * 20}'"),
+        ("1-" + "9" * 5000 + "\tx\t_\t_\t_\t_\t_\t_\t_\t_", "the id is '1-999"),
         ("2\tx\t_\tX\t_\t_\t0\troot\t_\t_", "the id is 2 where 1 is due"),
     ],
 )

@@ -23,6 +23,8 @@ from training.data.readers.treebanks.conllu_line import (
     UPOS,
     conllu_cells,
     is_empty,
+    number_of,
+    shown,
 )
 from training.data.readers.treebanks.dependency_tree import fault_of_tree
 from training.data.readers.treebanks.surface import TEXT_COMMENT, SurfaceLines
@@ -58,14 +60,18 @@ def read_parsed(path: Path, _format: Format, options: ReadOptions, report: Repor
 
     A sentence whose heads are no tree is a fault, told with its line and its sent_id or first words.
     """
-    records = []
+    records, misplaced = [], list[_Sentence]()
     for sentence in _sentences(read_lines(path, report, options.encoding), path, report):
         fault = fault_of_tree([word.head for word in sentence.words])
         if fault is not None:
             what = f"{fault.what}, in the sentence {_shown(sentence)}"
             report.fault(path, sentence.words[fault.word - 1].line, what, fault.allowed)
         else:
-            records.append(Located(_record(sentence), sentence.words[0].line))
+            record = _record(sentence)
+            records.append(Located(record, sentence.words[0].line))
+            if record.surface is None and sentence.surface.text is not None:
+                misplaced.append(sentence)
+    _warn_of_texts(misplaced, path, report)
     _state(records, path, report)
     return records
 
@@ -104,14 +110,15 @@ def _word(cells: Sequence[str], line: int) -> _Word:
     if is_empty(cells[UPOS]):
         raise BadLine("UPOS is empty", "every word needs a part of speech")
     head, relation = cells[HEAD].strip(), cells[DEPREL].strip()
-    if not head.isdecimal():
-        what = "HEAD is empty" if is_empty(head) else f"HEAD is {head!r}"
+    number = number_of(head)
+    if number is None:
+        what = "HEAD is empty" if is_empty(head) else f"HEAD is {shown(head)}"
         raise BadLine(what, "HEAD is 0 for the root, or the id of another word of the sentence")
     if is_empty(relation):
         raise BadLine("DEPREL is empty", "every word needs a relation to its head, such as nsubj or root")
     feats = NOTHING if is_empty(cells[FEATS]) else cells[FEATS].strip()
     form, lemma = cells[FORM].strip(" "), cells[LEMMA].strip(" ") or NOTHING
-    return _Word(form, cells[UPOS].strip(), feats, int(head), relation, lemma, line)
+    return _Word(form, cells[UPOS].strip(), feats, number, relation, lemma, line)
 
 
 def _record(sentence: _Sentence) -> ParsedSentence:
@@ -124,6 +131,16 @@ def _shown(sentence: _Sentence) -> str:
         return sentence.name
     words = " ".join(word.form for word in sentence.words[:4])
     return repr(words) if words else "that begins here"
+
+
+def _warn_of_texts(misplaced: Sequence[_Sentence], path: Path, report: Report) -> None:
+    """Warn of sentences whose text is given, but does not have their tokens; of all of them at the first."""
+    if misplaced:
+        first = misplaced[0]
+        what = f"the tokens of the sentence {_shown(first)} are not those of its `{TEXT_COMMENT} ...`"
+        others = f" (the first of {len(misplaced):,} such sentences)" if len(misplaced) > 1 else ""
+        allowed = "it has all words in their order, or the multiword tokens, whose lines stand before their words"
+        report.warn(path, first.words[0].line, what + others, allowed)
 
 
 def _state(records: Sequence[Located], path: Path, report: Report) -> None:

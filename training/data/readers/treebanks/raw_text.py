@@ -12,6 +12,8 @@ from service.errors import UnrollError
 from training.data.records import ParsedSentence, SurfaceToken
 
 PARAGRAPH: Final = "\n\n"
+#: Words of a sentence without text that a message shows.
+_SHOWN: Final = 4
 
 
 class NoRawText(UnrollError):
@@ -31,11 +33,13 @@ def raw_text(sentences: Sequence[ParsedSentence], what: str) -> RawText:
     Raises:
         NoRawText: some have no text.
     """
-    missing = sum(sentence.surface is None for sentence in sentences)
+    missing = [sentence for sentence in sentences if sentence.surface is None]
     if missing or not sentences:
+        first = f" (the first begins {' '.join(missing[0].words[:_SHOWN])!r})" if missing else ""
         raise NoRawText(
-            f"{what}: {missing:,} of {len(sentences):,} sentences have no raw text; write it above each as a comment, "
-            "`# text = ...`, that holds the words in their order (or the multiword tokens, with lines such as 8-9)"
+            f"{what}: {len(missing):,} of {len(sentences):,} sentences have no raw text{first}; write it above each as "
+            "a comment, `# text = ...`, that holds the words in their order (or the multiword tokens, with lines such "
+            "as 8-9)"
         )
     parts, placed, place, is_joined = list[str](), [], 0, True
     for surface in (sentence.surface for sentence in sentences if sentence.surface is not None):

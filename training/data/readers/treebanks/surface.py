@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from training.data.readers.treebanks.conllu_line import FORM, MISC, NUM_COLUMNS
+from training.data.readers.treebanks.conllu_line import FORM, MISC, NUM_COLUMNS, number_of
 from training.data.records import Surface, SurfaceToken
 
 TEXT_COMMENT: Final = "# text ="
@@ -25,11 +25,13 @@ class SurfaceLines:
     Attributes:
         forms: of words by number, from 1; and of multiword tokens by the numbers of their first and last words.
         is_joined: whether the last word or token that was read has nothing after it.
+        is_broken: whether a multiword token does not stand before its words, or has words of another one.
     """
 
     text: str | None = None
     starts_paragraph: bool = False
     is_joined: bool = False
+    is_broken: bool = False
     words: list[str] = field(default_factory=list)
     ranges: dict[int, tuple[int, str]] = field(default_factory=dict)
 
@@ -46,21 +48,22 @@ class SurfaceLines:
         if len(cells) != NUM_COLUMNS or "." in cells[0]:
             return
         first, separator, last = cells[0].partition("-")
-        if not (first.isdecimal() and (last.isdecimal() or not separator)):
+        number, last_of_token = number_of(first), number_of(last if separator else first)
+        if number is None or last_of_token is None:
             return
+        end = max((last for last, _ in self.ranges.values()), default=0)
         if separator:
-            self.ranges[int(first)] = int(last), cells[FORM].strip()
-            last_of_token = int(last)
+            self.is_broken |= number <= end or number != len(self.words) + 1
+            self.ranges[number] = last_of_token, cells[FORM].strip()
         else:
             self.words.append(cells[FORM].strip())
-            last_of_token = int(first)
         # A word within a multiword token does not say what follows the token.
-        if separator or not any(first <= last_of_token <= last for first, (last, _) in self.ranges.items()):
+        if separator or last_of_token > end:
             self.is_joined = _JOINED in cells[MISC].split("|")
 
     def surface(self) -> Surface | None:
         """The sentence as it stands in its text; None without a text, or if its tokens are not those of the text."""
-        if self.text is None:
+        if self.text is None or self.is_broken:
             return None
         tokens, place, word = list[SurfaceToken](), 0, 1
         while word <= len(self.words):

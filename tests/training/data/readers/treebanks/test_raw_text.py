@@ -72,7 +72,8 @@ def test_a_sentence_whose_text_is_not_known_has_none(tmp_path: Path, text: str |
     path = written(tmp_path, block(text, "1 Hi"), block("Yes", "1 Yes"))
     records = parsed(path)
     assert [record.surface is None for record in records] == [True, False]
-    with pytest.raises(NoRawText, match=r"dev: 1 of 2 sentences have no raw text; .*`# text = \.\.\.`"):
+    told = r"dev: 1 of 2 sentences have no raw text \(the first begins 'Hi'\); .*`# text = \.\.\.`"
+    with pytest.raises(NoRawText, match=told):
         raw_text(records, "dev")
 
 
@@ -82,3 +83,30 @@ def test_a_check_tells_how_much_has_raw_text(tmp_path: Path) -> None:
     assert "2 of 3 sentences" in str(some)
     none = run("parsing", str(written(tmp_path, block(None, "1 Hi"), block(None, "1 a"))))
     assert "none: no sentence has a comment `# text = ...` that holds its words" in str(none)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("1-2 Hi", "2-3 ab", "1 H", "2 i", "3 b"),  # overlap
+        ("1-2 Hi", "1 H", "2-3 ib", "2 i", "3 b"),  # the second begins within the first
+        ("1 Hi", "2 b", "3 c", "2-3 b"),  # stands behind its words
+        ("0-1 Hi", "1 Hi", "2 b"),
+        ("2-1 Hi", "1 Hi", "2 b"),
+        ("1-9 Hi", "1 Hi", "2 b"),  # more words than there are
+    ],
+)
+def test_a_multiword_token_without_words_of_its_own_is_told(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    """One that has words of another, or is not before its words, is warned of once, and leaves no text."""
+    path = written(tmp_path, block("Hi b", *rows), block("a", "1 a"), block("Hi b", *rows))
+    report = str(run("parsing", str(path)))
+    assert "1 of 3 sentences" in report
+    assert "the tokens of the sentence 'H" in report
+    assert "(the first of 2 such sentences)" in report
+
+
+def test_a_text_of_other_words_is_told_with_its_line(tmp_path: Path) -> None:
+    """The sentence is named where it begins; one without any text needs no warning."""
+    path = written(tmp_path, block(None, "1 a"), block("b c", "1 b", before="# sent_id = s2"))
+    (warning,) = run("parsing", str(path)).warnings
+    assert str(warning).startswith(f"{path}:5: the tokens of the sentence s2 are not those of its `# text = ...`; ")
